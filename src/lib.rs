@@ -1,0 +1,9 @@
+//! rtrace: a bpftrace-compatible tracing language for Linux without LLVM.
+//!
+//! The pipeline: `syntax` parses a script into an AST with spans; `sema` resolves names and
+//! probes and infers types into a typed HIR; `lower` turns it into the CFG form of `ir`;
+//! `codegen` allocates registers and emits BPF; the result is an `object::Object`. `runtime`
+//! loads and attaches an object and prints what comes back; `interp` runs it in user space.
+
+pub mod error;
+pub mod source;

