@@ -5,5 +5,6 @@
 //! `codegen` allocates registers and emits BPF; the result is an `object::Object`. `runtime`
 //! loads and attaches an object and prints what comes back; `interp` runs it in user space.
 
+pub mod codegen;
 pub mod error;
 pub mod source;

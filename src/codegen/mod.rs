@@ -1,0 +1,7 @@
+//! From IR to BPF: the instruction set, selection, register allocation and emission.
+//!
+//! Pure: nothing here asks the kernel. [`insn`] and [`helper`] are also what the
+//! interpreter executes and what the loader hands to the kernel.
+
+pub mod helper;
+pub mod insn;
