@@ -8,3 +8,4 @@
 pub mod codegen;
 pub mod error;
 pub mod source;
+pub mod symbols;
