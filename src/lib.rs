@@ -7,5 +7,7 @@
 
 pub mod codegen;
 pub mod error;
+pub mod object;
 pub mod source;
 pub mod symbols;
+pub mod types;
