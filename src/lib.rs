@@ -6,6 +6,8 @@
 //! loads and attaches an object and prints what comes back; `interp` runs it in user space.
 
 pub mod codegen;
+pub mod ctypes;
+pub mod env;
 pub mod error;
 pub mod object;
 pub mod source;
