@@ -8,8 +8,10 @@
 pub mod codegen;
 pub mod ctypes;
 pub mod env;
+pub mod diag;
 pub mod error;
 pub mod object;
 pub mod source;
 pub mod symbols;
 pub mod types;
+pub mod syntax;
