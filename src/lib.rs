@@ -10,6 +10,7 @@ pub mod ctypes;
 pub mod env;
 pub mod diag;
 pub mod error;
+pub mod ir;
 pub mod object;
 pub mod source;
 pub mod symbols;
