@@ -12,6 +12,7 @@ pub mod diag;
 pub mod error;
 pub mod ir;
 pub mod object;
+pub mod runtime;
 pub mod source;
 pub mod symbols;
 pub mod types;

@@ -1,0 +1,10 @@
+//! Running an [`Object`](crate::object::Object): maps, programs, links, and the event loop.
+//!
+//! In goes a compiled object; out come records and maps, handed to a [`Sink`]. Everything that
+//! touches the kernel goes through `sys`. Nothing here knows the language.
+
+pub mod map;
+pub mod sink;
+
+pub use map::MapAccess;
+pub use sink::{Flow, Sink};

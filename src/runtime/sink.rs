@@ -1,0 +1,46 @@
+//! Where a run's records and final maps go: the seam between the event loop and the output.
+//!
+//! An event loop (the kernel's or the interpreter's) calls a [`Sink`] once per record, in the
+//! order of the ring buffer, and once at the end. The sink formats and prints; it never attaches
+//! or detaches, but tells the loop to by the [`Flow`] it returns.
+
+use super::map::MapAccess;
+use crate::error::Result;
+
+/// What the event loop does after a record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Flow {
+    /// Takes the next record.
+    Continue,
+    /// Ends the run with this exit code: END runs, maps are printed.
+    Exit(i32),
+    /// Detaches the watchpoints on this address, then goes on.
+    Unwatch(u64),
+}
+
+/// Receives what a run produces.
+pub trait Sink {
+    /// One record of the ring buffer, header included (see `crate::object`). The bytes are
+    /// the ring buffer's own and gone after the call.
+    ///
+    /// # Errors
+    /// An error ends the run as a failure: output that cannot be written, a map that cannot be
+    /// read.
+    fn record(&mut self, bytes: &[u8], maps: &dyn MapAccess) -> Result<Flow>;
+
+    /// Called after each batch of records, and at least once a second: the place to flush what
+    /// is line-buffered.
+    ///
+    /// # Errors
+    /// As for [`record`](Self::record).
+    fn batch_done(&mut self) -> Result<()> {
+        Ok(())
+    }
+
+    /// The run is over, all records were handed over: prints maps and losses and flushes
+    /// everything. The process may end without further clean-up afterwards.
+    ///
+    /// # Errors
+    /// As for [`record`](Self::record).
+    fn finish(&mut self, maps: &dyn MapAccess) -> Result<()>;
+}
