@@ -76,7 +76,7 @@ impl Builder {
     /// An integer of `size` bytes; `encoding` as in the format: 1 signed, 2 char, 4 bool.
     pub fn int(&mut self, name: &str, size: u32, encoding: u32) -> TypeId {
         let id = self.push(name, Kind::Int, false, 0, size);
-        self.words(&[encoding << 24 | size * 8]);
+        self.words(&[(encoding << 24) | (size * 8)]);
         id
     }
 

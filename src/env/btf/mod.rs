@@ -136,7 +136,7 @@ impl Btf {
 
     /// One past the last id.
     pub fn end_id(&self) -> u32 {
-        self.first_id().saturating_add(self.index().len())
+        self.first_id().saturating_add(self.index().count())
     }
 
     /// Offset of this blob's first string in the numbering that it shares with its base.

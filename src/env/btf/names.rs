@@ -43,7 +43,7 @@ impl HashTable {
         for &(id, name_off) in entries {
             let mut slot = hash(c_str(strings, name_off)) as usize & mask;
             while slots[slot] != 0 {
-                slot = slot + 1 & mask;
+                slot = (slot + 1) & mask;
             }
             slots[slot] = id;
         }

@@ -184,7 +184,7 @@ impl Index {
     }
 
     /// Number of records.
-    pub fn len(&self) -> u32 {
+    pub fn count(&self) -> u32 {
         self.0.len() as u32
     }
 
