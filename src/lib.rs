@@ -5,15 +5,17 @@
 //! `codegen` allocates registers and emits BPF; the result is an `object::Object`. `runtime`
 //! loads and attaches an object and prints what comes back; `interp` runs it in user space.
 
+pub mod builtins;
 pub mod codegen;
 pub mod ctypes;
-pub mod env;
 pub mod diag;
+pub mod env;
 pub mod error;
 pub mod ir;
 pub mod object;
 pub mod runtime;
+pub mod sema;
 pub mod source;
 pub mod symbols;
-pub mod types;
 pub mod syntax;
+pub mod types;

@@ -1,0 +1,3 @@
+//! From the syntax tree to the typed program: names, probes, types.
+
+pub mod hir;
