@@ -2,4 +2,12 @@
 //!
 //! A leaf: it knows files and names, never a process, a probe of a script or the kernel.
 
+pub mod debuglink;
+pub mod demangle;
 pub mod elf;
+#[cfg(test)]
+pub(crate) mod fixture;
+pub mod glob;
+pub mod index;
+pub mod nearest;
+pub mod target;

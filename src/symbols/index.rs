@@ -1,0 +1,573 @@
+//! The functions of one file: address to symbol, name to addresses, patterns over names.
+//!
+//! In: an ELF file and the folders where its debug file may lie. Out: symbols from .symtab and
+//! .dynsym, and if the file was stripped, from its separate debug file or .gnu_debugdata. An
+//! address is one function however many symbols name it. Tables are read when the index is made;
+//! each lookup structure is built on first use, so a single lookup by name is one scan and sorts,
+//! hashes and demangles nothing. It never guesses: an address outside every function has no name.
+//!
+//! How far a function reaches:
+//! - a symbol with a size covers `[addr, addr + size)`; where functions overlap, the one that
+//!   starts last wins;
+//! - a symbol without a size (hand-written assembly) in .symtab reaches to the next symbol of
+//!   its section, or the end of the section;
+//! - a symbol without a size in .dynsym covers its first byte only: what follows it may be a
+//!   local function that .dynsym does not list.
+
+use std::borrow::Cow;
+use std::cmp::Reverse;
+use std::hash::{BuildHasher as _, BuildHasherDefault, DefaultHasher};
+use std::ops::Range;
+use std::path::Path;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
+
+use object::elf;
+
+use super::debuglink::{self, DebugDirs};
+use super::demangle::{self, Form};
+use super::elf::{ElfFile, RawSymbol, Table, string_at};
+use super::glob::Glob;
+use crate::error::Result;
+
+/// Largest .gnu_debugdata when unpacked, in bytes; real ones stay below 10 MiB.
+const MAX_MINI_SYMTAB: usize = 256 << 20;
+/// Lookups by name that scan before a hash table pays for itself.
+const SCANS_BEFORE_HASH: usize = 3;
+/// Below this many names one thread demangles faster than several start.
+const PARALLEL_NAMES: usize = 1000;
+
+/// What a symbol stands for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum SymbolKind {
+    /// A function.
+    Function,
+    /// STT_GNU_IFUNC: the function that picks the implementation, run once by the dynamic
+    /// linker. A probe on it does not see the calls.
+    Indirect,
+    /// A label in code without a type, as assemblers write it.
+    Label,
+}
+
+/// One symbol of an index.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Symbol<'a> {
+    /// As the table spells it, without a version (`@GLIBC_2.2.5`).
+    pub name: Cow<'a, str>,
+    /// Virtual address in the file.
+    pub addr: u64,
+    /// Bytes; 0 if nobody recorded it.
+    pub size: u64,
+    /// What it stands for.
+    pub kind: SymbolKind,
+}
+
+impl Symbol<'_> {
+    /// The readable name.
+    pub fn readable(&self, form: Form) -> String {
+        demangle::readable(&self.name, form).into_owned()
+    }
+}
+
+/// Accepts or dismisses a raw symbol name.
+pub(super) type RawFilter<'a> = dyn Fn(&[u8]) -> bool + Sync + 'a;
+
+/// The functions of one file.
+pub struct SymbolIndex {
+    elf: Arc<ElfFile>,
+    sources: Vec<Source>,
+    entries: Vec<Entry>,
+    ranges: OnceLock<Ranges>,
+    hashes: OnceLock<Vec<(u32, u32)>>,
+    demangled: OnceLock<Demangled>,
+    scans: AtomicUsize,
+}
+
+/// One symbol table that names come from.
+struct Source {
+    elf: Arc<ElfFile>,
+    table: Table,
+    /// Where the table's strings lie in `elf`.
+    strings: Range<usize>,
+}
+
+/// One symbol: 24 bytes, since node has 130,000.
+struct Entry {
+    addr: u64,
+    size: u64,
+    name: u32,
+    source: u8,
+    kind: SymbolKind,
+    local: bool,
+}
+
+/// Functions by address.
+struct Ranges {
+    /// All entries, by address, the preferred name of an address first.
+    order: Vec<u32>,
+    /// Disjoint, ascending `[start, end)` with the entry that names it.
+    spans: Vec<(u64, u64, u32)>,
+}
+
+/// Signatures of all mangled names, each (address, name) once.
+struct Demangled {
+    arenas: Vec<String>,
+    items: Vec<Signature>,
+}
+
+struct Signature {
+    entry: u32,
+    arena: u32,
+    start: u32,
+    len: u32,
+}
+
+impl SymbolIndex {
+    /// Opens `path` and reads its symbol tables.
+    ///
+    /// # Errors
+    /// The file cannot be opened or is not ELF.
+    pub fn open(path: &Path, dirs: &DebugDirs) -> Result<Self> {
+        Ok(Self::new(Arc::new(ElfFile::open(path)?), dirs))
+    }
+
+    /// Reads the symbol tables of an open file.
+    pub fn new(elf: Arc<ElfFile>, dirs: &DebugDirs) -> Self {
+        let mut index = Self {
+            elf: Arc::clone(&elf),
+            sources: Vec::new(),
+            entries: Vec::new(),
+            ranges: OnceLock::new(),
+            hashes: OnceLock::new(),
+            demangled: OnceLock::new(),
+            scans: AtomicUsize::new(0),
+        };
+        index.add(&elf, Table::Symtab);
+        index.add(&elf, Table::Dynsym);
+        if !elf.has_symbols(Table::Symtab) {
+            if let Some(debug) = debuglink::find(&elf, dirs) {
+                index.add(&Arc::new(debug), Table::Symtab);
+            } else if let Some(mini) = mini_symtab(&elf) {
+                index.add(&Arc::new(mini), Table::Symtab);
+            }
+        }
+        index
+    }
+
+    /// The file.
+    pub fn elf(&self) -> &Arc<ElfFile> {
+        &self.elf
+    }
+
+    /// Whether nothing names any code of this file: it was stripped, and no debug file is there.
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
+    /// Whether local functions can be found: from .symtab, a debug file or .gnu_debugdata.
+    pub fn is_complete(&self) -> bool {
+        self.sources.iter().any(|s| s.table == Table::Symtab)
+    }
+
+    /// The function that covers `vaddr`, under its preferred name.
+    pub fn lookup(&self, vaddr: u64) -> Option<Symbol<'_>> {
+        let spans = &self.ranges().spans;
+        let at = spans.partition_point(|s| s.0 <= vaddr).checked_sub(1)?;
+        let (_, end, entry) = spans[at];
+        (vaddr < end).then(|| self.symbol(entry))
+    }
+
+    /// The functions called exactly `name` (mangled; with or without its version), one per
+    /// address, by address.
+    pub fn by_name(&self, name: &str) -> Vec<Symbol<'_>> {
+        let hashed = self.hashes.get().is_some()
+            || self.scans.fetch_add(1, Ordering::Relaxed) >= SCANS_BEFORE_HASH;
+        let found: Vec<u32> = if hashed {
+            let hashes = self.hashes();
+            let wanted = hash(name.split('@').next().unwrap_or(name).as_bytes());
+            let start = hashes.partition_point(|h| h.0 < wanted);
+            hashes[start..]
+                .iter()
+                .take_while(|h| h.0 == wanted)
+                .map(|h| h.1)
+                .filter(|&e| is_named(self.raw_name(e), name.as_bytes()))
+                .collect()
+        } else {
+            self.scan(|raw| is_named(raw, name.as_bytes()))
+        };
+        self.one_per_address(found)
+    }
+
+    /// The functions whose symbol matches `pattern`, one per address, by address.
+    pub fn matching(&self, pattern: &Glob) -> Vec<Symbol<'_>> {
+        let found = self.scan(|raw| pattern.matches(unversioned(raw)));
+        self.one_per_address(found)
+    }
+
+    /// Every function under its preferred name, by address.
+    pub fn functions(&self) -> impl Iterator<Item = Symbol<'_>> {
+        let order = &self.ranges().order;
+        order
+            .chunk_by(|&a, &b| self.entries[a as usize].addr == self.entries[b as usize].addr)
+            .map(|same| self.symbol(same[0]))
+    }
+
+    /// Calls `f` with every mangled symbol whose raw name `keep` accepts, and its signature
+    /// (`ns::f<int>(int)`). Names are demangled on all processors when there are many. The whole
+    /// set, without `keep`, is demangled once and kept.
+    pub(super) fn for_each_signature<'a>(
+        &'a self,
+        keep: Option<&RawFilter>,
+        mut f: impl FnMut(Symbol<'a>, &str),
+    ) {
+        let fresh;
+        let all = match (keep, self.demangled.get()) {
+            (None, _) => self.demangled.get_or_init(|| {
+                let mangled = self.scan(is_mangled);
+                self.demangle(self.one_per_name(mangled))
+            }),
+            (Some(_), Some(all)) => all,
+            (Some(keep), None) => {
+                let found = self.scan(|raw| is_mangled(raw) && keep(raw));
+                fresh = self.demangle(self.one_per_name(found));
+                &fresh
+            }
+        };
+        for item in &all.items {
+            let start = item.start as usize;
+            let text = &all.arenas[item.arena as usize][start..start + item.len as usize];
+            f(self.symbol(item.entry), text);
+        }
+    }
+
+    /// Calls `f` with the name of every symbol that is not mangled, in table order.
+    pub(super) fn for_each_name(&self, mut f: impl FnMut(&str)) {
+        for e in &self.entries {
+            let raw = unversioned(self.name_of(e));
+            if !is_mangled(raw)
+                && let Ok(name) = std::str::from_utf8(raw)
+            {
+                f(name);
+            }
+        }
+    }
+
+    fn add(&mut self, elf: &Arc<ElfFile>, table: Table) {
+        let strings = elf.symbol_strings(table);
+        if strings.is_empty() {
+            return;
+        }
+        let Ok(source) = u8::try_from(self.sources.len()) else {
+            return;
+        };
+        // Of the sections of a debug file only headers are left; the code is in the program.
+        let code: Vec<bool> = elf.sections().iter().map(|s| s.is_code()).collect();
+        let entries = &mut self.entries;
+        elf.for_each_symbol(table, |s| {
+            if let Some(kind) = classify(&s, &code, strings) {
+                entries.push(Entry {
+                    addr: s.value,
+                    size: s.size,
+                    name: s.name,
+                    source,
+                    kind,
+                    local: s.binding == elf::STB_LOCAL,
+                });
+            }
+        });
+        let start = strings.as_ptr() as usize - elf.bytes().as_ptr() as usize;
+        let strings = start..start + strings.len();
+        self.sources.push(Source {
+            elf: Arc::clone(elf),
+            table,
+            strings,
+        });
+    }
+
+    fn symbol(&self, entry: u32) -> Symbol<'_> {
+        let e = &self.entries[entry as usize];
+        Symbol {
+            name: String::from_utf8_lossy(unversioned(self.name_of(e))),
+            addr: e.addr,
+            size: e.size,
+            kind: e.kind,
+        }
+    }
+
+    fn raw_name(&self, entry: u32) -> &[u8] {
+        self.name_of(&self.entries[entry as usize])
+    }
+
+    fn name_of(&self, e: &Entry) -> &[u8] {
+        let source = &self.sources[usize::from(e.source)];
+        string_at(&source.elf.bytes()[source.strings.clone()], e.name as usize)
+    }
+
+    fn scan(&self, keep: impl Fn(&[u8]) -> bool) -> Vec<u32> {
+        (0..)
+            .zip(&self.entries)
+            .filter(|(_, e)| keep(self.name_of(e)))
+            .map(|(i, _)| i)
+            .collect()
+    }
+
+    fn one_per_address(&self, mut found: Vec<u32>) -> Vec<Symbol<'_>> {
+        found.sort_by_cached_key(|&e| self.preference(e));
+        found.dedup_by_key(|e| self.entries[*e as usize].addr);
+        found.into_iter().map(|e| self.symbol(e)).collect()
+    }
+
+    fn one_per_name(&self, mut found: Vec<u32>) -> Vec<u32> {
+        let addr = |e: u32| self.entries[e as usize].addr;
+        found.sort_by_key(|&e| addr(e));
+        // A name is in .symtab and in .dynsym; aliases of one address are few.
+        let mut kept: Vec<u32> = Vec::with_capacity(found.len());
+        for e in found {
+            let twin = kept
+                .iter()
+                .rev()
+                .take_while(|&&k| addr(k) == addr(e))
+                .take(32)
+                .any(|&k| unversioned(self.raw_name(k)) == unversioned(self.raw_name(e)));
+            if !twin {
+                kept.push(e);
+            }
+        }
+        kept
+    }
+
+    /// Sorts by address, then by how good a name the entry is: real functions before labels,
+    /// known sizes first, global before local, `write` before `__write`, short before long.
+    fn preference(&self, entry: u32) -> impl Ord {
+        let e = &self.entries[entry as usize];
+        let name = unversioned(self.name_of(e));
+        let underscores = if is_mangled(name) {
+            0
+        } else {
+            name.iter().take_while(|&&b| b == b'_').count()
+        };
+        (
+            e.addr,
+            e.kind == SymbolKind::Label,
+            e.size == 0,
+            e.local,
+            underscores,
+            name.len(),
+            name.to_vec(),
+            Reverse(e.size),
+        )
+    }
+
+    fn ranges(&self) -> &Ranges {
+        self.ranges.get_or_init(|| self.build_ranges())
+    }
+
+    fn build_ranges(&self) -> Ranges {
+        let addr = |e: u32| self.entries[e as usize].addr;
+        let mut order: Vec<u32> = (0..self.entries.len() as u32).collect();
+        order.sort_by_key(|&e| addr(e));
+        for same in order.chunk_by_mut(|&a, &b| addr(a) == addr(b)) {
+            if same.len() > 1 {
+                same.sort_by_cached_key(|&e| self.preference(e));
+            }
+        }
+        let mut spans = Vec::with_capacity(order.len());
+        // Functions that cover the current position, innermost last.
+        let mut open: Vec<(u64, u32)> = Vec::new();
+        let mut at = 0;
+        let mut groups = order.chunk_by(|&a, &b| addr(a) == addr(b)).peekable();
+        while let Some(same) = groups.next() {
+            let next = groups.peek().map(|g| addr(g[0]));
+            let (start, end) = (addr(same[0]), self.end_of(same[0], next));
+            close(&mut open, &mut spans, &mut at, start);
+            if let Some(&(_, outer)) = open.last()
+                && at < start
+            {
+                spans.push((at, start, outer));
+            }
+            at = start;
+            open.push((end, same[0]));
+        }
+        close(&mut open, &mut spans, &mut at, u64::MAX);
+        Ranges { order, spans }
+    }
+
+    fn end_of(&self, entry: u32, next: Option<u64>) -> u64 {
+        let e = &self.entries[entry as usize];
+        if e.size != 0 {
+            return e.addr.saturating_add(e.size);
+        }
+        let first_byte = e.addr.saturating_add(1);
+        if self.sources[usize::from(e.source)].table == Table::Dynsym {
+            return first_byte;
+        }
+        match self.elf.section_at(e.addr) {
+            Some(section) => next.unwrap_or(u64::MAX).min(section.vaddrs().end),
+            None => first_byte,
+        }
+    }
+
+    fn hashes(&self) -> &[(u32, u32)] {
+        self.hashes.get_or_init(|| {
+            let mut table: Vec<(u32, u32)> = (0..)
+                .zip(&self.entries)
+                .map(|(i, e)| (hash(unversioned(self.name_of(e))), i))
+                .collect();
+            table.sort_unstable();
+            table
+        })
+    }
+
+    fn demangle(&self, entries: Vec<u32>) -> Demangled {
+        let threads = if entries.len() < PARALLEL_NAMES {
+            1
+        } else {
+            std::thread::available_parallelism().map_or(1, |n| n.get().min(8))
+        };
+        let share = entries.len().div_ceil(threads).max(1);
+        let work = |arena: usize, part: &[u32]| {
+            let mut text = String::new();
+            let mut items = Vec::with_capacity(part.len());
+            for &entry in part {
+                let Ok(raw) = std::str::from_utf8(self.raw_name(entry)) else {
+                    continue;
+                };
+                let Some(signature) = demangle::demangle(raw, Form::Signature) else {
+                    continue;
+                };
+                let (Ok(start), Ok(len)) =
+                    (u32::try_from(text.len()), u32::try_from(signature.len()))
+                else {
+                    break;
+                };
+                items.push(Signature {
+                    entry,
+                    arena: arena as u32,
+                    start,
+                    len,
+                });
+                text.push_str(&signature);
+            }
+            (text, items)
+        };
+        let parts: Vec<(String, Vec<Signature>)> = if threads == 1 {
+            vec![work(0, &entries)]
+        } else {
+            std::thread::scope(|scope| {
+                let running: Vec<_> = entries
+                    .chunks(share)
+                    .enumerate()
+                    .map(|(arena, part)| scope.spawn(move || work(arena, part)))
+                    .collect();
+                running
+                    .into_iter()
+                    .map(|t| t.join().expect("demangling does not panic"))
+                    .collect()
+            })
+        };
+        let mut demangled = Demangled {
+            arenas: Vec::with_capacity(parts.len()),
+            items: Vec::with_capacity(entries.len()),
+        };
+        for (text, items) in parts {
+            demangled.arenas.push(text);
+            demangled.items.extend(items);
+        }
+        demangled
+    }
+}
+
+impl std::fmt::Debug for SymbolIndex {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("SymbolIndex")
+            .field("elf", &self.elf)
+            .field("entries", &self.entries.len())
+            .finish_non_exhaustive()
+    }
+}
+
+/// Ends the functions that end at or before `limit`, innermost first.
+fn close(open: &mut Vec<(u64, u32)>, spans: &mut Vec<(u64, u64, u32)>, at: &mut u64, limit: u64) {
+    while let Some(&(end, entry)) = open.last() {
+        if end > limit {
+            return;
+        }
+        if *at < end {
+            spans.push((*at, end, entry));
+            *at = end;
+        }
+        open.pop();
+    }
+}
+
+/// What a raw symbol stands for, or `None` if it names no code.
+fn classify(s: &RawSymbol, code: &[bool], strings: &[u8]) -> Option<SymbolKind> {
+    let in_code = || code.get(usize::from(s.section)).copied().unwrap_or(false);
+    let defined = s.section != elf::SHN_UNDEF;
+    match s.kind {
+        elf::STT_FUNC if defined && s.value != 0 => Some(SymbolKind::Function),
+        elf::STT_GNU_IFUNC if defined && s.value != 0 => Some(SymbolKind::Indirect),
+        elf::STT_NOTYPE if in_code() => {
+            let name = string_at(strings, s.name as usize);
+            // Mapping symbols of ARM and RISC-V, and marks that tools leave, name no function.
+            let noise = name.is_empty()
+                || name.starts_with(b"$")
+                || name.starts_with(b".L")
+                || name.starts_with(b".annobin");
+            (!noise).then_some(SymbolKind::Label)
+        }
+        _ => None,
+    }
+    .filter(|_| strings.get(s.name as usize).is_some_and(|&b| b != 0))
+}
+
+/// The mini symbol table that distributions leave in stripped files: an xz-compressed ELF file.
+fn mini_symtab(elf: &ElfFile) -> Option<ElfFile> {
+    let section = elf.section(".gnu_debugdata")?;
+    let mut out = Capped(Vec::new());
+    let mut packed = elf.raw_data(section);
+    lzma_rs::xz_decompress(&mut packed, &mut out).ok()?;
+    ElfFile::from_bytes(out.0, elf.path()).ok()
+}
+
+/// A buffer that refuses to grow past [`MAX_MINI_SYMTAB`].
+struct Capped(Vec<u8>);
+
+impl std::io::Write for Capped {
+    fn write(&mut self, data: &[u8]) -> std::io::Result<usize> {
+        if self.0.len() + data.len() > MAX_MINI_SYMTAB {
+            return Err(std::io::ErrorKind::FileTooLarge.into());
+        }
+        self.0.extend_from_slice(data);
+        Ok(data.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+/// A name without its version: `memcpy@@GLIBC_2.14` is `memcpy`.
+fn unversioned(raw: &[u8]) -> &[u8] {
+    match raw.iter().position(|&b| b == b'@') {
+        Some(at) if at > 0 => &raw[..at],
+        _ => raw,
+    }
+}
+
+fn is_named(raw: &[u8], name: &[u8]) -> bool {
+    raw.strip_prefix(name)
+        .is_some_and(|rest| rest.is_empty() || (rest[0] == b'@' && !name.is_empty()))
+}
+
+fn is_mangled(raw: &[u8]) -> bool {
+    raw.starts_with(b"_Z") || raw.starts_with(b"_R")
+}
+
+fn hash(name: &[u8]) -> u32 {
+    BuildHasherDefault::<DefaultHasher>::default().hash_one(name) as u32
+}
+
+#[cfg(test)]
+#[path = "index_tests.rs"]
+mod tests;

@@ -1,0 +1,484 @@
+//! Which functions a probe target names: plain symbols, C++ and Rust names, wildcards.
+//!
+//! In: the text after the file in `uprobe:FILE:TEXT` and an index. Out: the functions meant, or
+//! why there is no single answer: several distinct functions, each with the spelling to paste,
+//! or none, with the nearest names. It decides nothing about attaching; a caller that gets
+//! [`Match::Overloads`] for a plain target shows the candidates as an error.
+//!
+//! A target is tried, in this order, as
+//! 1. a symbol as the table spells it (`_ZN2ns1fEi`, `uv_listen`), except for `cpp:` targets;
+//! 2. a qualified name (`ns::Class::method`, `ns::tmpl`);
+//! 3. a name with its parameters (`ns::f(int, char const*)`);
+//! 4. a name with template arguments, with or without parameters (`ns::tmpl<int>`).
+//!
+//! Spaces count only between two words: `f(unsigned int,char*)` is `f(unsigned int, char*)`;
+//! `const char*` is `char const*`; `std::string` is what it abbreviates. Parts that a compiler
+//! split off (`[clone .cold]`) are never meant unless the text says so.
+
+use std::borrow::Cow;
+
+use super::demangle::{self, Form};
+use super::glob::{self, Glob};
+use super::index::{RawFilter, Symbol, SymbolIndex};
+use super::nearest::Nearest;
+
+/// How many near names a failure lists.
+const SUGGESTIONS: usize = 5;
+
+/// The text of a probe target.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Target {
+    text: String,
+    canonical: String,
+    cpp: bool,
+    wildcard: bool,
+}
+
+/// One function that a target names.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Candidate {
+    /// Readable name with parameters (`ns::f(int)`), or the symbol if it is not mangled. Pasted
+    /// as `cpp:"..."` it names this function alone.
+    pub spelling: String,
+    /// The symbols behind it, one per address. More than one where a constructor has variants
+    /// or files of a program have local functions of the same name.
+    pub places: Vec<Place>,
+}
+
+/// Where a candidate is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// The symbol as the table spells it.
+    pub symbol: String,
+    /// Virtual address in the file.
+    pub addr: u64,
+    /// Bytes; 0 if unknown.
+    pub size: u64,
+}
+
+/// What a target names in a file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Match {
+    /// One function.
+    One(Candidate),
+    /// Several distinct functions: what a wildcard or `cpp:` target asks for, an ambiguity for
+    /// a plain one. By spelling.
+    Overloads(Vec<Candidate>),
+    /// Nothing; with the nearest names of the file, best first.
+    None(Vec<String>),
+}
+
+impl Target {
+    /// A plain target: `uv_listen`, `ns::f`, `*Socket*`.
+    pub fn plain(text: &str) -> Self {
+        Self::new(text, false)
+    }
+
+    /// The text of a `cpp:"..."` target, unquoted.
+    pub fn cpp(text: &str) -> Self {
+        Self::new(text, true)
+    }
+
+    fn new(text: &str, cpp: bool) -> Self {
+        let text = text.trim();
+        Self {
+            canonical: canonical(text),
+            // A `*` inside parameters is a pointer until nothing has exactly that spelling.
+            wildcard: text.contains('*'),
+            text: text.to_owned(),
+            cpp,
+        }
+    }
+
+    /// The text as written.
+    pub fn text(&self) -> &str {
+        &self.text
+    }
+
+    /// Whether several functions are a proper answer: the text has a wildcard, or it is a
+    /// `cpp:` name without a parameter list.
+    pub fn takes_all(&self) -> bool {
+        (self.wildcard && !self.is_pointer_only()) || (self.cpp && !self.text.contains('('))
+    }
+
+    /// Every `*` follows a type and ends it: `f(char*)`, `tmpl<ns::T *>`.
+    fn is_pointer_only(&self) -> bool {
+        let text = self.canonical.as_bytes();
+        let first = text.iter().position(|b| matches!(b, b'(' | b'<'));
+        let is_pointer = |at: usize| {
+            let before = text[at - 1];
+            (demangle::is_ident(before) || matches!(before, b'>' | b'*'))
+                && matches!(
+                    text.get(at + 1),
+                    Some(b')' | b',' | b'>' | b'*' | b'&' | b'c')
+                )
+        };
+        first.is_some_and(|open| {
+            (0..text.len())
+                .filter(|&at| text[at] == b'*')
+                .all(|at| at > open && is_pointer(at))
+        })
+    }
+
+    /// The functions of `index` that the target names.
+    pub fn find(&self, index: &SymbolIndex) -> Match {
+        if !self.cpp && !self.wildcard {
+            let plain = index.by_name(&self.text);
+            if !plain.is_empty() {
+                return self.found(plain.into_iter().map(|s| (plain_spelling(&s), s)).collect());
+            }
+        }
+        let exact = self.by_readable(index, None);
+        if !exact.is_empty() {
+            return self.found(exact);
+        }
+        if self.wildcard {
+            let glob = Glob::new(&self.canonical);
+            let mut all = self.by_readable(index, Some(&glob));
+            if !self.cpp {
+                let raw = Glob::new(&self.text);
+                all.extend(
+                    index
+                        .matching(&raw)
+                        .into_iter()
+                        .filter(|s| !is_clone(&s.name))
+                        .map(|s| (plain_spelling(&s), s)),
+                );
+            }
+            if !all.is_empty() {
+                return self.found(all);
+            }
+        }
+        Match::None(self.nearest(index))
+    }
+
+    /// Mangled symbols whose readable name is this target, or matches `glob`.
+    fn by_readable<'a>(
+        &self,
+        index: &'a SymbolIndex,
+        glob: Option<&Glob>,
+    ) -> Vec<(String, Symbol<'a>)> {
+        let words = words(&self.canonical, glob.is_some());
+        let keep = |raw: &[u8]| {
+            words
+                .iter()
+                .all(|w| glob::find(raw, w.as_bytes()).is_some())
+        };
+        let keep: Option<&RawFilter> = if words.is_empty() { None } else { Some(&keep) };
+        let wants_clone = self.canonical.contains("[clone");
+        let mut found = Vec::new();
+        index.for_each_signature(keep, |symbol, signature| {
+            if !wants_clone && signature.contains(" [clone ") {
+                return;
+            }
+            if self.accepts(signature, glob) {
+                found.push((signature.to_owned(), symbol));
+            }
+        });
+        found
+    }
+
+    fn accepts(&self, signature: &str, glob: Option<&Glob>) -> bool {
+        let is = |name: &str| match glob {
+            Some(glob) => glob.matches(name.as_bytes()),
+            None => name == self.canonical,
+        };
+        let (name, params) = demangle::split_params(signature);
+        let name = canonical(name);
+        let qualified = demangle::without_template_args(&name);
+        if is(&qualified) || (qualified.len() != name.len() && is(&name)) {
+            return true;
+        }
+        if params.is_empty() || !self.canonical.contains('(') {
+            return false;
+        }
+        let params = canonical(params);
+        let bare = params
+            .rfind(')')
+            .map_or(&*params, |close| &params[..=close]);
+        [&*qualified, &name]
+            .into_iter()
+            .any(|n| [&*params, bare].into_iter().any(|p| is(&format!("{n}{p}"))))
+    }
+
+    fn found(&self, mut all: Vec<(String, Symbol<'_>)>) -> Match {
+        all.sort_by(|a, b| (&a.0, a.1.addr, &a.1.name).cmp(&(&b.0, b.1.addr, &b.1.name)));
+        let mut candidates: Vec<Candidate> = Vec::new();
+        // An address is one function even if symbols with different spellings share it, as
+        // identical functions that a linker folded do: the first spelling stands for all.
+        let mut seen = std::collections::HashSet::new();
+        for (spelling, symbol) in all {
+            if !seen.insert(symbol.addr) {
+                continue;
+            }
+            let place = Place {
+                symbol: symbol.name.into_owned(),
+                addr: symbol.addr,
+                size: symbol.size,
+            };
+            match candidates.last_mut() {
+                Some(last) if last.spelling == spelling => last.places.push(place),
+                _ => candidates.push(Candidate {
+                    spelling,
+                    places: vec![place],
+                }),
+            }
+        }
+        if candidates.len() == 1 {
+            Match::One(candidates.swap_remove(0))
+        } else {
+            Match::Overloads(candidates)
+        }
+    }
+
+    fn nearest(&self, index: &SymbolIndex) -> Vec<String> {
+        let mut nearest = Nearest::new(&self.text.replace('*', ""), SUGGESTIONS);
+        index.for_each_name(|name| nearest.offer(name));
+        index.for_each_signature(None, |_, signature| {
+            let name = demangle::split_params(signature).0;
+            nearest.offer(&demangle::without_template_args(name));
+        });
+        nearest.into_names()
+    }
+}
+
+/// How a symbol is shown: with parameters if it is mangled.
+fn plain_spelling(symbol: &Symbol<'_>) -> String {
+    symbol.readable(Form::Signature)
+}
+
+/// Whether a raw symbol is a part that a compiler split off a function.
+fn is_clone(symbol: &str) -> bool {
+    symbol.ends_with(".cold") || symbol.contains(".cold.")
+}
+
+/// The one spelling of a C++ name that comparisons use: no space unless it parts two words,
+/// `const` after its type, `std::string` in full.
+fn canonical(name: &str) -> String {
+    const STRING: &str =
+        "std::__cxx11::basic_string<char,std::char_traits<char>,std::allocator<char>>";
+    const OLD_STRING: &str = "std::basic_string<char,std::char_traits<char>,std::allocator<char>>";
+    let mut out = String::with_capacity(name.len());
+    let bytes = name.as_bytes();
+    let is_word = |at: usize| bytes.get(at).is_some_and(|&b| demangle::is_ident(b));
+    let mut copied = 0;
+    for (at, &b) in bytes.iter().enumerate() {
+        if b != b' ' {
+            continue;
+        }
+        out.push_str(&name[copied..at]);
+        copied = at + 1;
+        let before = out
+            .as_bytes()
+            .last()
+            .is_some_and(|&b| demangle::is_ident(b));
+        // `[clone .cold]` keeps its spaces.
+        if before && (is_word(at + 1) || bytes.get(at + 1) == Some(&b'.'))
+            || bytes.get(at + 1) == Some(&b'[')
+        {
+            out.push(' ');
+        }
+    }
+    out.push_str(&name[copied..]);
+    let mut out = const_last(&out).into_owned();
+    for long in [STRING, OLD_STRING] {
+        while let Some(at) = out.find(long) {
+            let end = at + long.len();
+            let word = out
+                .as_bytes()
+                .get(end)
+                .is_some_and(|&b| demangle::is_ident(b));
+            out.replace_range(at..end, if word { "std::string " } else { "std::string" });
+        }
+    }
+    out
+}
+
+/// Moves a leading `const` behind the type it belongs to: `const char*` is `char const*`.
+fn const_last(name: &str) -> Cow<'_, str> {
+    const CONST: &str = "const ";
+    let mut out = Cow::Borrowed(name);
+    let mut from = 0;
+    while let Some(at) = out[from..].find(CONST).map(|at| at + from) {
+        let leads = matches!(out.as_bytes()[..at].last(), Some(b'(' | b',' | b'<'));
+        from = at + CONST.len();
+        if !leads {
+            continue;
+        }
+        // The type: words and `::`, with template arguments, up to a `*`, `&`, `,` or bracket.
+        let mut depth = 0usize;
+        let len = out.as_bytes()[from..]
+            .iter()
+            .position(|&b| {
+                match b {
+                    b'<' => depth += 1,
+                    b'>' if depth > 0 => depth -= 1,
+                    b'*' | b'&' | b',' | b'(' | b')' | b'>' | b'[' if depth == 0 => return true,
+                    _ => {}
+                }
+                false
+            })
+            .unwrap_or(out.len() - from);
+        if len == 0 {
+            continue;
+        }
+        let text = out.to_mut();
+        let word = demangle::is_ident(text.as_bytes()[from + len - 1]);
+        text.insert_str(from + len, if word { " const" } else { "const" });
+        text.replace_range(at..from, "");
+        from = at;
+    }
+    out
+}
+
+/// Words of a readable name that every mangled symbol of that name contains literally. What the
+/// mangling abbreviates (`std`, `int`, `operator`) is left out, and so is what could be part of
+/// such a word where a wildcard may continue it.
+fn words(canonical: &str, wildcard: bool) -> Vec<&str> {
+    const ABBREVIATED: &[&str] = &[
+        "std",
+        "string",
+        "allocator",
+        "basic_string",
+        "basic_istream",
+        "basic_ostream",
+        "basic_iostream",
+        "istream",
+        "ostream",
+        "iostream",
+        "char_traits",
+        "operator",
+        "lambda",
+        "unnamed",
+        "type",
+        "anonymous",
+        "namespace",
+        "const",
+        "volatile",
+        "restrict",
+        "unsigned",
+        "signed",
+        "char",
+        "short",
+        "int",
+        "long",
+        "float",
+        "double",
+        "bool",
+        "void",
+        "wchar_t",
+        "char8_t",
+        "char16_t",
+        "char32_t",
+        "__int128",
+        "__float128",
+        "_Float",
+        "decimal",
+        "half",
+        "auto",
+        "decltype",
+        "nullptr_t",
+        "true",
+        "false",
+        "clone",
+        "vtable",
+        "typeinfo",
+        "name",
+        "for",
+        "VTT",
+        "construction",
+        "guard",
+        "variable",
+        "reference",
+        "temporary",
+        "thunk",
+        "non-virtual",
+        "virtual",
+        "virtual override thunk",
+        "covariant",
+        "return",
+        "to",
+        "offset",
+        "transaction",
+        "new",
+        "delete",
+        "sizeof",
+        "alignof",
+        "typeid",
+        "throw",
+        "noexcept",
+        "dynamic_cast",
+        "static_cast",
+        "reinterpret_cast",
+        "const_cast",
+        "complex",
+        "imaginary",
+        "parameter",
+        "block",
+        "literal",
+        "string literal",
+        "co_await",
+        "as",
+        "impl",
+        "dyn",
+        "mut",
+        "closure",
+        "shim",
+        "u8",
+        "u16",
+        "u32",
+        "u64",
+        "u128",
+        "i8",
+        "i16",
+        "i32",
+        "i64",
+        "i128",
+        "isize",
+        "usize",
+        "f32",
+        "f64",
+        "str",
+        "unsafe",
+        "extern",
+        "fn",
+        "abi",
+        "cxx11",
+        "module",
+        "default",
+        "arg",
+        "TLS",
+        "init",
+        "wrapper",
+        "function",
+        "requires",
+        "delete[]",
+        "objcproto",
+        "vector",
+        "unknown",
+    ];
+    if !canonical.is_ascii() {
+        return Vec::new();
+    }
+    let bytes = canonical.as_bytes();
+    canonical
+        .split(|c: char| !(c.is_ascii_alphanumeric() || c == '_'))
+        .filter(|word| !word.is_empty() && !word.bytes().all(|b| b.is_ascii_digit()))
+        .filter(|word| {
+            let start = word.as_ptr() as usize - canonical.as_ptr() as usize;
+            let beside = |b: Option<&u8>| wildcard && b == Some(&b'*');
+            let partial = beside(start.checked_sub(1).and_then(|i| bytes.get(i)))
+                || beside(bytes.get(start + word.len()));
+            // Literal suffixes (`4u`) and char literals come out of the mangling's digits.
+            let literal = word.starts_with(|c: char| c.is_ascii_digit());
+            !literal
+                && !ABBREVIATED
+                    .iter()
+                    .any(|a| if partial { a.contains(word) } else { a == word })
+        })
+        .collect()
+}
+
+#[cfg(test)]
+#[path = "target_tests.rs"]
+mod tests;
