@@ -92,6 +92,48 @@ impl BinOp {
             Self::Add | Self::Mul | Self::And | Self::Or | Self::Xor
         )
     }
+
+    /// What the machine computes: 32-bit results are zero-extended, shift counts are taken
+    /// modulo the width, a quotient by zero is 0 and a remainder by zero the dividend.
+    pub fn eval(self, w: Width, a: i64, b: i64) -> i64 {
+        match w {
+            Width::W64 => {
+                let (ua, ub) = (a as u64, b as u64);
+                let n = (b & 63) as u32;
+                match self {
+                    Self::Add => a.wrapping_add(b),
+                    Self::Sub => a.wrapping_sub(b),
+                    Self::Mul => a.wrapping_mul(b),
+                    Self::Udiv => ua.checked_div(ub).unwrap_or(0) as i64,
+                    Self::Umod => ua.checked_rem(ub).unwrap_or(ua) as i64,
+                    Self::And => a & b,
+                    Self::Or => a | b,
+                    Self::Xor => a ^ b,
+                    Self::Shl => a.wrapping_shl(n),
+                    Self::Lshr => ua.wrapping_shr(n) as i64,
+                    Self::Ashr => a.wrapping_shr(n),
+                }
+            }
+            Width::W32 => {
+                let (ua, ub) = (a as u32, b as u32);
+                let n = ub & 31;
+                let r = match self {
+                    Self::Add => ua.wrapping_add(ub),
+                    Self::Sub => ua.wrapping_sub(ub),
+                    Self::Mul => ua.wrapping_mul(ub),
+                    Self::Udiv => ua.checked_div(ub).unwrap_or(0),
+                    Self::Umod => ua.checked_rem(ub).unwrap_or(ua),
+                    Self::And => ua & ub,
+                    Self::Or => ua | ub,
+                    Self::Xor => ua ^ ub,
+                    Self::Shl => ua.wrapping_shl(n),
+                    Self::Lshr => ua.wrapping_shr(n),
+                    Self::Ashr => (ua as i32).wrapping_shr(n) as u32,
+                };
+                i64::from(r)
+            }
+        }
+    }
 }
 
 /// Condition of a branch.
@@ -119,6 +161,85 @@ pub enum Cond {
     Sge,
     /// `a & b != 0`
     Set,
+}
+
+impl Cond {
+    /// Whether it holds of `a` and `b`.
+    pub fn eval(self, w: Width, a: i64, b: i64) -> bool {
+        let (a, b) = match w {
+            Width::W64 => (a, b),
+            Width::W32 => (i64::from(a as i32), i64::from(b as i32)),
+        };
+        // Sign extension keeps both orders of 32-bit numbers.
+        let (ua, ub) = (a as u64, b as u64);
+        match self {
+            Self::Eq => a == b,
+            Self::Ne => a != b,
+            Self::Ult => ua < ub,
+            Self::Ule => ua <= ub,
+            Self::Ugt => ua > ub,
+            Self::Uge => ua >= ub,
+            Self::Slt => a < b,
+            Self::Sle => a <= b,
+            Self::Sgt => a > b,
+            Self::Sge => a >= b,
+            Self::Set => a & b != 0,
+        }
+    }
+
+    /// The condition that holds exactly where this one does not; `Set` has none.
+    pub fn negated(self) -> Option<Self> {
+        Some(match self {
+            Self::Eq => Self::Ne,
+            Self::Ne => Self::Eq,
+            Self::Ult => Self::Uge,
+            Self::Ule => Self::Ugt,
+            Self::Ugt => Self::Ule,
+            Self::Uge => Self::Ult,
+            Self::Slt => Self::Sge,
+            Self::Sle => Self::Sgt,
+            Self::Sgt => Self::Sle,
+            Self::Sge => Self::Slt,
+            Self::Set => return None,
+        })
+    }
+
+    /// The condition with its operands exchanged.
+    pub fn swapped(self) -> Self {
+        match self {
+            Self::Ult => Self::Ugt,
+            Self::Ule => Self::Uge,
+            Self::Ugt => Self::Ult,
+            Self::Uge => Self::Ule,
+            Self::Slt => Self::Sgt,
+            Self::Sle => Self::Sge,
+            Self::Sgt => Self::Slt,
+            Self::Sge => Self::Sle,
+            Self::Eq | Self::Ne | Self::Set => self,
+        }
+    }
+}
+
+/// The low `bits` (8, 16, 32; anything else: all 64) of `a`, extended to 64.
+pub fn extend(signed: bool, bits: u8, a: i64) -> i64 {
+    match (signed, bits) {
+        (false, 8) => i64::from(a as u8),
+        (false, 16) => i64::from(a as u16),
+        (false, 32) => i64::from(a as u32),
+        (true, 8) => i64::from(a as i8),
+        (true, 16) => i64::from(a as i16),
+        (true, 32) => i64::from(a as i32),
+        _ => a,
+    }
+}
+
+/// The low `bits` (16, 32; anything else: 64) of `a` with bytes swapped, zero-extended.
+pub fn swap_bytes(bits: u8, a: i64) -> i64 {
+    match bits {
+        16 => i64::from((a as u16).swap_bytes()),
+        32 => i64::from((a as u32).swap_bytes()),
+        _ => a.swap_bytes(),
+    }
 }
 
 /// Size and extension of a load or store.
@@ -151,6 +272,11 @@ impl MemTy {
         size: 1,
         signed: false,
     };
+
+    /// `size` bytes (1, 2, 4 or 8), extended as `signed` says.
+    pub const fn new(size: u8, signed: bool) -> Self {
+        Self { size, signed }
+    }
 }
 
 /// Atomic read-modify-write.

@@ -7,10 +7,15 @@
 //! dump output alike, and every entity prints as it is written: `v3`, `block1`, `slot0`,
 //! `map2`, `fn1`.
 
+pub mod builder;
 pub mod entity;
 pub mod func;
 pub mod inst;
+pub mod print;
+pub mod verify;
 
+pub use builder::Builder;
 pub use entity::{Block, FuncId, Slot, Value};
 pub use func::{Func, FuncKind, Module, SlotData};
 pub use inst::{AtomicOp, BinOp, Cond, Inst, MemTy, Term, Ty, Width};
+pub use verify::{VerifyError, verify};
