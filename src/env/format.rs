@@ -112,7 +112,7 @@ pub fn parse(text: &str, user: bool) -> Result<(u64, Vec<Field>)> {
     Ok((id, fields))
 }
 
-/// `char prev_comm[16];	offset:8;	size:16;	signed:0;`
+/// Reads a line such as `char prev_comm[16]; offset:8; size:16; signed:0;` (tabs between).
 fn field(line: &str, user: bool) -> Option<Field> {
     let mut parts = line.split(';').map(str::trim);
     let declaration = parts.next()?;
