@@ -1,0 +1,31 @@
+//! Stacks.
+
+use super::Builtin;
+
+/// The rows.
+pub static ROWS: &[Builtin] = &[
+    // Lowering: []; mode and limit are in the type of the call.
+    Builtin {
+        name: "kstack",
+        usage: "kstack [([mode] [, limit])]",
+        doc: "The kernel stack.",
+        arity: (0, 2),
+        ..Builtin::ROW
+    },
+    // Lowering: []; mode and limit are in the type of the call.
+    Builtin {
+        name: "ustack",
+        usage: "ustack [([mode] [, limit])]",
+        doc: "The user stack.",
+        arity: (0, 2),
+        ..Builtin::ROW
+    },
+    // Lowering: refused for now.
+    Builtin {
+        name: "dw_ustack",
+        usage: "dw_ustack [([mode] [, limit])]",
+        doc: "The user stack, unwound by debug information.",
+        arity: (0, 2),
+        ..Builtin::ROW
+    },
+];
