@@ -12,6 +12,7 @@ pub mod entity;
 pub mod func;
 pub mod inst;
 pub mod print;
+pub mod read;
 pub mod verify;
 
 pub use builder::Builder;
