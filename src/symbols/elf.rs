@@ -444,6 +444,30 @@ impl ElfFile {
             .map_or(&[], |s| self.raw_data(s))
     }
 
+    /// Asks the kernel to map a symbol table and its names in one go, before a pass over all of
+    /// it: a fault for every 64 KiB costs more than the pass. Linux 5.14; a no-op before.
+    pub fn prefetch_symbols(&self, table: Table) {
+        let Bytes::Mapped(map) = &self.bytes else {
+            return;
+        };
+        let Some(symbols) = self.symbol_section(table) else {
+            return;
+        };
+        for s in [Some(symbols), self.sections.get(symbols.link as usize)]
+            .into_iter()
+            .flatten()
+        {
+            if !self.raw_data(s).is_empty() {
+                // Only speed depends on it.
+                let _ = map.advise_range(
+                    memmap2::Advice::PopulateRead,
+                    s.offset as usize,
+                    s.size as usize,
+                );
+            }
+        }
+    }
+
     /// Whether the file has a symbol table of this kind with anything in it.
     pub fn has_symbols(&self, table: Table) -> bool {
         self.symbol_section(table)
@@ -484,7 +508,7 @@ impl fmt::Debug for ElfFile {
 /// The string that starts at `offset` of a string table, without its NUL.
 pub fn string_at(strings: &[u8], offset: usize) -> &[u8] {
     let tail = strings.get(offset..).unwrap_or_default();
-    let end = tail.iter().position(|&b| b == 0).unwrap_or(tail.len());
+    let end = memchr::memchr(0, tail).unwrap_or(tail.len());
     &tail[..end]
 }
 

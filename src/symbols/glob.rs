@@ -3,11 +3,13 @@
 //! In: the text of a pattern. Out: whether a name matches as a whole. Matching is linear in the
 //! name for each literal piece and never backtracks.
 
+use memchr::memmem::Finder;
+
 /// A compiled pattern.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct Glob {
     /// The literal pieces between the stars, in order.
-    pieces: Vec<Box<[u8]>>,
+    pieces: Vec<Finder<'static>>,
     /// The text starts with a star.
     open_start: bool,
     /// The text ends with a star.
@@ -21,7 +23,7 @@ impl Glob {
             pieces: text
                 .split('*')
                 .filter(|p| !p.is_empty())
-                .map(|p| p.as_bytes().into())
+                .map(|p| Finder::new(p).into_owned())
                 .collect(),
             open_start: text.starts_with('*'),
             open_end: text.ends_with('*'),
@@ -36,42 +38,23 @@ impl Glob {
         let mut name = name;
         let mut at_start = !self.open_start;
         for piece in rest {
+            let literal = piece.needle();
             let found = if at_start {
-                name.starts_with(piece).then_some(0)
+                name.starts_with(literal).then_some(0)
             } else {
-                find(name, piece)
+                piece.find(name)
             };
             let Some(at) = found else { return false };
-            name = &name[at + piece.len()..];
+            name = &name[at + literal.len()..];
             at_start = false;
         }
         match (at_start, self.open_end) {
-            (true, true) => name.starts_with(last),
-            (true, false) => name == &**last,
-            (false, true) => find(name, last).is_some(),
-            (false, false) => name.ends_with(last),
+            (true, true) => name.starts_with(last.needle()),
+            (true, false) => name == last.needle(),
+            (false, true) => last.find(name).is_some(),
+            (false, false) => name.ends_with(last.needle()),
         }
     }
-
-    /// The literal pieces between the stars.
-    pub fn pieces(&self) -> impl Iterator<Item = &[u8]> {
-        self.pieces.iter().map(|p| &**p)
-    }
-}
-
-/// Where `needle` (not empty) first occurs.
-pub(crate) fn find(haystack: &[u8], needle: &[u8]) -> Option<usize> {
-    let (&first, tail) = needle.split_first()?;
-    let last_start = haystack.len().checked_sub(needle.len())?;
-    let mut at = 0;
-    while at <= last_start {
-        at += haystack[at..=last_start].iter().position(|&b| b == first)?;
-        if haystack[at + 1..].starts_with(tail) {
-            return Some(at);
-        }
-        at += 1;
-    }
-    None
 }
 
 #[cfg(test)]

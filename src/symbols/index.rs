@@ -15,7 +15,7 @@
 //!   local function that .dynsym does not list.
 
 use std::borrow::Cow;
-use std::cmp::Reverse;
+use std::cmp::Ordering as Order;
 use std::hash::{BuildHasher as _, BuildHasherDefault, DefaultHasher};
 use std::ops::Range;
 use std::path::Path;
@@ -103,9 +103,9 @@ struct Entry {
 
 /// Functions by address.
 struct Ranges {
-    /// All entries, by address, the preferred name of an address first.
+    /// All entries, by address; of an address, the one that knows its extent first.
     order: Vec<u32>,
-    /// Disjoint, ascending `[start, end)` with the entry that names it.
+    /// Disjoint, ascending `[start, end)` with the place in `order` of what covers it.
     spans: Vec<(u64, u64, u32)>,
 }
 
@@ -173,8 +173,8 @@ impl SymbolIndex {
     pub fn lookup(&self, vaddr: u64) -> Option<Symbol<'_>> {
         let spans = &self.ranges().spans;
         let at = spans.partition_point(|s| s.0 <= vaddr).checked_sub(1)?;
-        let (_, end, entry) = spans[at];
-        (vaddr < end).then(|| self.symbol(entry))
+        let (_, end, first) = spans[at];
+        (vaddr < end).then(|| self.preferred(self.aliases(first)))
     }
 
     /// The functions called exactly `name` (mangled; with or without its version), one per
@@ -193,7 +193,7 @@ impl SymbolIndex {
                 .filter(|&e| is_named(self.raw_name(e), name.as_bytes()))
                 .collect()
         } else {
-            self.scan(|raw| is_named(raw, name.as_bytes()))
+            self.scan_exact(name.as_bytes())
         };
         self.one_per_address(found)
     }
@@ -209,7 +209,7 @@ impl SymbolIndex {
         let order = &self.ranges().order;
         order
             .chunk_by(|&a, &b| self.entries[a as usize].addr == self.entries[b as usize].addr)
-            .map(|same| self.symbol(same[0]))
+            .map(|same| self.preferred(same))
     }
 
     /// Calls `f` with every mangled symbol whose raw name `keep` accepts, and its signature
@@ -253,6 +253,7 @@ impl SymbolIndex {
     }
 
     fn add(&mut self, elf: &Arc<ElfFile>, table: Table) {
+        elf.prefetch_symbols(table);
         let strings = elf.symbol_strings(table);
         if strings.is_empty() {
             return;
@@ -311,8 +312,27 @@ impl SymbolIndex {
             .collect()
     }
 
+    /// Symbols called `name`, without looking for where each name ends.
+    fn scan_exact(&self, name: &[u8]) -> Vec<u32> {
+        let tables: Vec<&[u8]> = self
+            .sources
+            .iter()
+            .map(|s| &s.elf.bytes()[s.strings.clone()])
+            .collect();
+        (0..)
+            .zip(&self.entries)
+            .filter(|(_, e)| {
+                tables[usize::from(e.source)]
+                    .get(e.name as usize..)
+                    .and_then(|tail| tail.strip_prefix(name))
+                    .is_some_and(|rest| matches!(rest.first(), None | Some(0 | b'@')))
+            })
+            .map(|(i, _)| i)
+            .collect()
+    }
+
     fn one_per_address(&self, mut found: Vec<u32>) -> Vec<Symbol<'_>> {
-        found.sort_by_cached_key(|&e| self.preference(e));
+        found.sort_by(|&a, &b| self.compare(a, b));
         found.dedup_by_key(|e| self.entries[*e as usize].addr);
         found.into_iter().map(|e| self.symbol(e)).collect()
     }
@@ -336,26 +356,19 @@ impl SymbolIndex {
         kept
     }
 
-    /// Sorts by address, then by how good a name the entry is: real functions before labels,
+    /// Orders by address, then by how good a name the entry is: real functions before labels,
     /// known sizes first, global before local, `write` before `__write`, short before long.
-    fn preference(&self, entry: u32) -> impl Ord {
-        let e = &self.entries[entry as usize];
-        let name = unversioned(self.name_of(e));
-        let underscores = if is_mangled(name) {
-            0
-        } else {
-            name.iter().take_while(|&&b| b == b'_').count()
-        };
-        (
-            e.addr,
-            e.kind == SymbolKind::Label,
-            e.size == 0,
-            e.local,
-            underscores,
-            name.len(),
-            name.to_vec(),
-            Reverse(e.size),
-        )
+    fn compare(&self, a: u32, b: u32) -> Order {
+        let (x, y) = (&self.entries[a as usize], &self.entries[b as usize]);
+        let cheap = |e: &Entry| (e.addr, e.kind == SymbolKind::Label, e.size == 0, e.local);
+        cheap(x).cmp(&cheap(y)).then_with(|| {
+            let (x, y) = (unversioned(self.name_of(x)), unversioned(self.name_of(y)));
+            let looks = |name: &[u8]| {
+                let private = name.iter().take_while(|&&b| b == b'_').count();
+                (if is_mangled(name) { 0 } else { private }, name.len())
+            };
+            looks(x).cmp(&looks(y)).then_with(|| x.cmp(y))
+        })
     }
 
     fn ranges(&self) -> &Ranges {
@@ -364,32 +377,54 @@ impl SymbolIndex {
 
     fn build_ranges(&self) -> Ranges {
         let addr = |e: u32| self.entries[e as usize].addr;
-        let mut order: Vec<u32> = (0..self.entries.len() as u32).collect();
-        order.sort_by_key(|&e| addr(e));
-        for same in order.chunk_by_mut(|&a, &b| addr(a) == addr(b)) {
-            if same.len() > 1 {
-                same.sort_by_cached_key(|&e| self.preference(e));
-            }
-        }
+        let mut keyed: Vec<(u64, bool, bool, u32)> = (0..)
+            .zip(&self.entries)
+            .map(|(i, e)| (e.addr, e.kind == SymbolKind::Label, e.size == 0, i))
+            .collect();
+        keyed.sort_unstable();
+        let order: Vec<u32> = keyed.into_iter().map(|k| k.3).collect();
         let mut spans = Vec::with_capacity(order.len());
         // Functions that cover the current position, innermost last.
         let mut open: Vec<(u64, u32)> = Vec::new();
         let mut at = 0;
+        let mut place = 0;
         let mut groups = order.chunk_by(|&a, &b| addr(a) == addr(b)).peekable();
         while let Some(same) = groups.next() {
-            let next = groups.peek().map(|g| addr(g[0]));
-            let (start, end) = (addr(same[0]), self.end_of(same[0], next));
+            let first = place;
+            place += same.len() as u32;
+            let start = addr(same[0]);
             close(&mut open, &mut spans, &mut at, start);
-            if let Some(&(_, outer)) = open.last()
-                && at < start
-            {
-                spans.push((at, start, outer));
+            if let Some(&(_, outer)) = open.last() {
+                // A label inside a function is no function of its own.
+                if self.entries[same[0] as usize].size == 0 {
+                    continue;
+                }
+                if at < start {
+                    spans.push((at, start, outer));
+                }
             }
             at = start;
-            open.push((end, same[0]));
+            let next = groups.peek().map(|g| addr(g[0]));
+            open.push((self.end_of(same[0], next), first));
         }
         close(&mut open, &mut spans, &mut at, u64::MAX);
         Ranges { order, spans }
+    }
+
+    /// The entries that share the address of the one at `first` of the order.
+    fn aliases(&self, first: u32) -> &[u32] {
+        let tail = &self.ranges().order[first as usize..];
+        let addr = self.entries[tail[0] as usize].addr;
+        let len = tail
+            .iter()
+            .take_while(|&&e| self.entries[e as usize].addr == addr);
+        &tail[..len.count()]
+    }
+
+    /// The best name among entries of one address.
+    fn preferred(&self, same: &[u32]) -> Symbol<'_> {
+        let best = same.iter().copied().min_by(|&a, &b| self.compare(a, b));
+        self.symbol(best.expect("an address has at least one entry"))
     }
 
     fn end_of(&self, entry: u32, next: Option<u64>) -> u64 {
@@ -518,7 +553,7 @@ fn classify(s: &RawSymbol, code: &[bool], strings: &[u8]) -> Option<SymbolKind> 
         }
         _ => None,
     }
-    .filter(|_| strings.get(s.name as usize).is_some_and(|&b| b != 0))
+    .filter(|_| s.name != 0)
 }
 
 /// The mini symbol table that distributions leave in stripped files: an xz-compressed ELF file.

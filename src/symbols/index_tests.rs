@@ -180,7 +180,7 @@ fn gnu_debugdata_names_local_functions_of_a_stripped_program() {
 fn sizeless_symbols_end_at_the_next_symbol_of_their_section() {
     let source = fixture::dir().join("labels.s");
     let out = fixture::dir().join("labels");
-    let text = ".text\n.globl _start\n_start: nop\nnop\nsecond: nop\nnop\n.section .other,\"ax\"\n.balign 64\nthird: nop\n.section .note.GNU-stack\n";
+    let text = ".text\n.globl _start\n_start: nop\nnop\nsecond: nop\nnop\n.globl sized\n.type sized,@function\nsized: nop\ninside: nop\nnop\n.size sized,3\n.section .other,\"ax\"\n.balign 64\nthird: nop\n.section .note.GNU-stack\n";
     std::fs::write(&source, text).unwrap();
     let mut cc = Command::new("cc");
     cc.args(["-nostdlib", "-static", "-o"])
@@ -196,7 +196,13 @@ fn sizeless_symbols_end_at_the_next_symbol_of_their_section() {
     };
     assert_eq!(at("_start", 1).as_deref(), Some("_start"));
     assert_eq!(at("_start", 2).as_deref(), Some("second"));
-    assert_eq!(at("second", 2), None, "the section ends here");
+    assert_eq!(at("second", 2).as_deref(), Some("sized"));
+    assert_eq!(
+        at("inside", 1).as_deref(),
+        Some("sized"),
+        "a label ends no function"
+    );
+    assert_eq!(at("sized", 3), None, "the section ends here");
     assert_eq!(at("third", 0).as_deref(), Some("third"));
 }
 

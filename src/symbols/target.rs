@@ -17,8 +17,10 @@
 
 use std::borrow::Cow;
 
+use memchr::memmem::Finder;
+
 use super::demangle::{self, Form};
-use super::glob::{self, Glob};
+use super::glob::Glob;
 use super::index::{RawFilter, Symbol, SymbolIndex};
 use super::nearest::Nearest;
 
@@ -158,12 +160,11 @@ impl Target {
         index: &'a SymbolIndex,
         glob: Option<&Glob>,
     ) -> Vec<(String, Symbol<'a>)> {
-        let words = words(&self.canonical, glob.is_some());
-        let keep = |raw: &[u8]| {
-            words
-                .iter()
-                .all(|w| glob::find(raw, w.as_bytes()).is_some())
-        };
+        let mut words = words(&self.canonical, glob.is_some());
+        // The longest word dismisses most.
+        words.sort_by_key(|w| std::cmp::Reverse(w.len()));
+        let words: Vec<Finder<'_>> = words.into_iter().map(Finder::new).collect();
+        let keep = |raw: &[u8]| words.iter().all(|w| w.find(raw).is_some());
         let keep: Option<&RawFilter> = if words.is_empty() { None } else { Some(&keep) };
         let wants_clone = self.canonical.contains("[clone");
         let mut found = Vec::new();
@@ -234,7 +235,14 @@ impl Target {
     fn nearest(&self, index: &SymbolIndex) -> Vec<String> {
         let mut nearest = Nearest::new(&self.text.replace('*', ""), SUGGESTIONS);
         index.for_each_name(|name| nearest.offer(name));
-        index.for_each_signature(None, |_, signature| {
+        // A near C++ name shares a word with the text: only such names are demangled.
+        let words: Vec<Finder<'_>> = words(&self.canonical, self.wildcard)
+            .into_iter()
+            .filter(|w| w.len() > 2)
+            .map(Finder::new)
+            .collect();
+        let keep = |raw: &[u8]| words.iter().any(|w| w.find(raw).is_some());
+        index.for_each_signature(Some(&keep), |_, signature| {
             let name = demangle::split_params(signature).0;
             nearest.offer(&demangle::without_template_args(name));
         });
