@@ -10,4 +10,6 @@ pub(crate) mod fixture;
 pub mod glob;
 pub mod index;
 pub mod nearest;
+pub mod paths;
+pub mod perfmap;
 pub mod target;
