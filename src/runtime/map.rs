@@ -1,10 +1,19 @@
-//! Reading and changing the maps of a running object.
+//! The maps of a running object: creating, reading and changing them.
 //!
-//! [`MapAccess`] is what the output needs of maps, whoever keeps them: the kernel or the
-//! interpreter. Values of per-CPU maps appear as the values of all possible CPUs side by side.
+//! [`MapAccess`] is what the output needs of maps, whoever keeps them: the kernel
+//! ([`KernelMaps`]) or the interpreter. Values of per-CPU maps appear as the values of all
+//! possible CPUs side by side.
 
-use crate::error::Result;
-use crate::object::{MapDef, MapId};
+use std::cell::Cell;
+use std::collections::HashSet;
+use std::os::fd::AsFd;
+
+use super::privilege;
+use super::sys::bpf::{Map, MapTypes};
+use super::sys::process::Capability;
+use super::sys::{self, possible_cpus};
+use crate::error::{Error, ErrorExt, Result};
+use crate::object::{MapDef, MapId, MapKind, Object, RunConfig};
 
 /// Bytes from the value of one CPU to that of the next in what [`MapAccess`] hands out.
 pub const fn percpu_stride(value_size: u32) -> usize {
@@ -67,4 +76,399 @@ pub trait MapAccess {
     /// # Errors
     /// The map refuses.
     fn zero(&self, map: MapId) -> Result<()>;
+}
+
+/// Entries that one batch read asks for at first.
+const BATCH: usize = 256;
+
+/// The maps of an object in the kernel.
+#[derive(Debug)]
+pub struct KernelMaps {
+    maps: Vec<Map>,
+    cpus: usize,
+    /// Whether batch reads work, per map: false once the kernel has refused one.
+    batch: Vec<Cell<bool>>,
+}
+
+impl KernelMaps {
+    /// Creates every map of `object` and fills and freezes those with initial contents.
+    ///
+    /// # Errors
+    /// The kernel refuses a map: its name, the reason and, where known, the cure.
+    pub fn create(object: &Object) -> Result<Self> {
+        let mut maps = Vec::with_capacity(object.maps.len());
+        for def in &object.maps {
+            maps.push(create_one(def, &object.config)?);
+        }
+        Ok(Self {
+            batch: vec![Cell::new(true); maps.len()],
+            maps,
+            cpus: possible_cpus()?,
+        })
+    }
+
+    /// The kernel's map.
+    pub fn get(&self, map: MapId) -> &Map {
+        &self.maps[map.0 as usize]
+    }
+
+    /// Reads entries in batches; `false` if the kernel cannot do that for this map (nothing
+    /// was handed out then).
+    fn for_each_batch(
+        &self,
+        m: &Map,
+        f: &mut dyn FnMut(&[u8], &[u8]) -> Result<()>,
+    ) -> Result<bool> {
+        let (key, entry) = (m.key_size(), m.entry_size());
+        let mut room = BATCH.min(m.max_entries() as usize).max(1);
+        let mut keys = vec![0; room * key];
+        let mut values = vec![0; room * entry];
+        let mut cursor = None;
+        loop {
+            let before = cursor.clone();
+            match m.lookup_batch(&mut cursor, &mut keys, &mut values) {
+                Ok((n, more)) => {
+                    let values = values.chunks_exact(entry);
+                    for (k, v) in keys.chunks_exact(key).zip(values).take(n) {
+                        f(k, v)?;
+                    }
+                    if !more {
+                        return Ok(true);
+                    }
+                }
+                // One bucket of the hash does not fit: more room, same place.
+                Err(e) if e.errno() == Some(libc::ENOSPC) => {
+                    room *= 2;
+                    keys.resize(room * key, 0);
+                    values.resize(room * entry, 0);
+                    cursor = before;
+                }
+                Err(_) if before.is_none() => return Ok(false),
+                Err(e) => return Err(e),
+            }
+        }
+    }
+
+    /// Reads entries one by one.
+    fn for_each_single(
+        &self,
+        m: &Map,
+        f: &mut dyn FnMut(&[u8], &[u8]) -> Result<()>,
+    ) -> Result<()> {
+        let mut value = vec![0; m.entry_size()];
+        // A key that is deleted between two steps sends the walk back to the start, so keys
+        // are collected first.
+        for key in self.keys(m)? {
+            if m.lookup(&key, &mut value)? {
+                f(&key, &value)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn keys(&self, m: &Map) -> Result<Vec<Vec<u8>>> {
+        let mut seen = HashSet::new();
+        let mut keys = Vec::new();
+        let mut next = vec![0; m.key_size()];
+        let mut at: Option<Vec<u8>> = None;
+        while m.next_key(at.as_deref(), &mut next)? {
+            if seen.insert(next.clone()) {
+                keys.push(next.clone());
+            } else if keys.len() >= m.max_entries() as usize {
+                // Sent back to the start again and again by programs that delete.
+                break;
+            }
+            at = Some(next.clone());
+        }
+        Ok(keys)
+    }
+}
+
+fn is_array(kind: MapKind) -> bool {
+    matches!(kind, MapKind::Array | MapKind::PercpuArray)
+}
+
+fn create_one(def: &MapDef, config: &RunConfig) -> Result<Map> {
+    let entries = match (def.kind, def.max_entries) {
+        (MapKind::Ringbuf, n) => ringbuf_bytes(n, config.perf_rb_pages),
+        (_, n) => n,
+    };
+    let create = || {
+        if def.kind == MapKind::TaskStorage {
+            let (btf, key, value) = storage_types(def.value_size);
+            let btf = sys::bpf::btf_load(&btf)?;
+            let btf = btf.as_fd();
+            Map::create(def, entries, Some(MapTypes { btf, key, value }))
+        } else {
+            Map::create(def, entries, None)
+        }
+    };
+    let mut made = create();
+    if made.as_ref().is_err_and(|e| e.errno() == Some(libc::EPERM)) {
+        // Before Linux 5.11 this also means: too much locked memory.
+        sys::bpf::raise_memlock();
+        made = create();
+    }
+    let map = made.map_err(|e| explain_create(def, entries, e))?;
+    if let Some(init) = &def.init {
+        let context = || format!("cannot fill map {}", def.name);
+        let mut entry = init.clone();
+        entry.resize(map.entry_size(), 0);
+        map.update(&0u32.to_ne_bytes(), &entry)
+            .with_context(context)?;
+        map.freeze().with_context(context)?;
+    }
+    Ok(map)
+}
+
+/// Bytes of the ring buffer: what the object says, or the configured pages, or 16 MiB (one
+/// hundredth of a small machine's memory where that is less), a power of two of pages.
+fn ringbuf_bytes(bytes: u32, pages: u64) -> u32 {
+    const MIB: u64 = 1 << 20;
+    let page = sys::mem::page_size() as u64;
+    let want = match (u64::from(bytes), pages) {
+        (0, 0) => {
+            let memory = sys::mem::physical_memory();
+            (memory / 100).clamp(MIB / 4, 16 * MIB)
+        }
+        (0, pages) => pages.saturating_mul(page),
+        (bytes, _) => bytes,
+    };
+    // The kernel's own bound is 2 GiB less a page.
+    let top = 1u64 << 30;
+    want.clamp(page, top).next_power_of_two() as u32
+}
+
+fn explain_create(def: &MapDef, entries: u32, e: Error) -> Error {
+    let what = match def.kind {
+        MapKind::Ringbuf => format!("cannot create a ring buffer of {entries} bytes"),
+        _ => format!(
+            "cannot create map {} ({entries} entries of {} + {} bytes)",
+            def.name, def.key_size, def.value_size
+        ),
+    };
+    match e.errno() {
+        Some(libc::EPERM) => privilege::explain(e, &[Capability::Bpf]),
+        Some(libc::ENOMEM) => e.context("reduce max_map_keys, or give the memory cgroup more"),
+        Some(libc::E2BIG) => e.context("reduce max_map_keys or max_strlen"),
+        Some(libc::EINVAL) if def.kind == MapKind::Ringbuf => {
+            e.context("ring buffers need Linux 5.8")
+        }
+        _ => e,
+    }
+    .context(what)
+}
+
+/// BTF for the key (`int`) and value (`char[size]`) of task storage, which the kernel wants
+/// described: type 1 is the key, type 3 the value.
+fn storage_types(size: u32) -> (Vec<u8>, u32, u32) {
+    let strings = b"\0int\0char\0";
+    // { name, kind << 24, size } and the word { encoding << 24 | bits } of an integer (kind 1);
+    // kind 3 is an array: { element type, index type, count }.
+    let int = |name: u32, bytes: u32| [name, 1 << 24, bytes, 1 << 24 | bytes * 8];
+    let array = [0, 3 << 24, 0, 2, 1, size];
+    let types: Vec<u32> = [&int(1, 4)[..], &int(5, 1), &array].concat();
+    let type_len = (types.len() * 4) as u32;
+    let header = [24, 0, type_len, type_len, strings.len() as u32];
+    let mut out = Vec::new();
+    out.extend(0xeb9fu16.to_ne_bytes());
+    out.extend([1, 0]);
+    out.extend(header.iter().chain(&types).flat_map(|w| w.to_ne_bytes()));
+    out.extend(strings);
+    (out, 1, 3)
+}
+
+impl MapAccess for KernelMaps {
+    fn cpus(&self) -> usize {
+        self.cpus
+    }
+
+    fn for_each(&self, map: MapId, f: &mut dyn FnMut(&[u8], &[u8]) -> Result<()>) -> Result<()> {
+        let m = self.get(map);
+        let batch = &self.batch[map.0 as usize];
+        if batch.get() {
+            if self.for_each_batch(m, f)? {
+                return Ok(());
+            }
+            batch.set(false);
+        }
+        self.for_each_single(m, f)
+    }
+
+    fn lookup(&self, map: MapId, key: &[u8], value: &mut Vec<u8>) -> Result<bool> {
+        let m = self.get(map);
+        value.resize(m.entry_size(), 0);
+        let found = m.lookup(key, value)?;
+        if !found {
+            value.clear();
+        }
+        Ok(found)
+    }
+
+    fn update(&self, map: MapId, key: &[u8], value: &[u8]) -> Result<()> {
+        self.get(map).update(key, value)
+    }
+
+    fn delete(&self, map: MapId, key: &[u8]) -> Result<bool> {
+        let m = self.get(map);
+        if is_array(m.kind()) {
+            m.update(key, &vec![0; m.entry_size()])?;
+            return Ok(true);
+        }
+        m.delete(key)
+    }
+
+    fn clear(&self, map: MapId) -> Result<()> {
+        let m = self.get(map);
+        if is_array(m.kind()) {
+            return self.zero(map);
+        }
+        for key in self.keys(m)? {
+            m.delete(&key)?;
+        }
+        Ok(())
+    }
+
+    fn zero(&self, map: MapId) -> Result<()> {
+        let m = self.get(map);
+        let zero = vec![0; m.entry_size()];
+        for key in self.keys(m)? {
+            m.update(&key, &zero)?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::{MAP0, kernel_usable, map, object};
+    use super::*;
+
+    fn collect(maps: &KernelMaps) -> Vec<(Vec<u8>, Vec<u8>)> {
+        let mut out = Vec::new();
+        maps.for_each(MAP0, &mut |k, v| {
+            out.push((k.to_vec(), v.to_vec()));
+            Ok(())
+        })
+        .unwrap();
+        out.sort();
+        out
+    }
+
+    #[test]
+    fn hash_round_trip_with_and_without_batch() {
+        if !kernel_usable("hash_round_trip_with_and_without_batch") {
+            return;
+        }
+        let maps = KernelMaps::create(&object(vec![map(MapKind::Hash, 8, 16, 2000)])).unwrap();
+        for i in 0..1000u64 {
+            let value: Vec<u8> = [i, i * 2].iter().flat_map(|w| w.to_ne_bytes()).collect();
+            maps.update(MAP0, &i.to_be_bytes(), &value).unwrap();
+        }
+        let all = collect(&maps);
+        assert_eq!(all.len(), 1000);
+        assert!(maps.batch[0].get(), "this kernel has batch reads of hashes");
+        maps.batch[0].set(false);
+        assert_eq!(collect(&maps), all);
+
+        let mut value = Vec::new();
+        assert!(maps.lookup(MAP0, &5u64.to_be_bytes(), &mut value).unwrap());
+        assert_eq!(value[8..], 10u64.to_ne_bytes());
+        assert!(maps.delete(MAP0, &5u64.to_be_bytes()).unwrap());
+        assert!(!maps.delete(MAP0, &5u64.to_be_bytes()).unwrap());
+        assert!(!maps.lookup(MAP0, &5u64.to_be_bytes(), &mut value).unwrap());
+        assert!(value.is_empty());
+        maps.zero(MAP0).unwrap();
+        assert!(collect(&maps).iter().all(|(_, v)| v == &[0; 16]));
+        assert_eq!(collect(&maps).len(), 999);
+        maps.clear(MAP0).unwrap();
+        assert!(collect(&maps).is_empty());
+    }
+
+    #[test]
+    fn per_cpu_values_come_side_by_side() {
+        if !kernel_usable("per_cpu_values_come_side_by_side") {
+            return;
+        }
+        for kind in [MapKind::PercpuHash, MapKind::PercpuArray] {
+            let maps = KernelMaps::create(&object(vec![map(kind, 4, 12, 1)])).unwrap();
+            let mut entry = vec![0; percpu_stride(12) * maps.cpus()];
+            for (cpu, value) in entry.chunks_exact_mut(16).enumerate() {
+                value[..12].fill(cpu as u8 + 1);
+            }
+            maps.update(MAP0, &0u32.to_ne_bytes(), &entry).unwrap();
+            assert_eq!(collect(&maps), [(vec![0; 4], entry)], "{kind:?}");
+        }
+    }
+
+    #[test]
+    fn arrays_forget_instead_of_deleting() {
+        if !kernel_usable("arrays_forget_instead_of_deleting") {
+            return;
+        }
+        let maps = KernelMaps::create(&object(vec![map(MapKind::Array, 4, 8, 2)])).unwrap();
+        maps.update(MAP0, &1u32.to_ne_bytes(), &[7; 8]).unwrap();
+        maps.delete(MAP0, &1u32.to_ne_bytes()).unwrap();
+        assert!(collect(&maps).iter().all(|(_, v)| v == &[0; 8]));
+        assert_eq!(collect(&maps).len(), 2);
+    }
+
+    #[test]
+    fn constants_are_filled_and_frozen() {
+        if !kernel_usable("constants_are_filled_and_frozen") {
+            return;
+        }
+        let mut def = map(MapKind::Array, 4, 16, 1);
+        def.flags = libbpf_sys::BPF_F_RDONLY_PROG;
+        def.init = Some(b"hello".to_vec());
+        let maps = KernelMaps::create(&object(vec![def])).unwrap();
+        let mut value = Vec::new();
+        maps.lookup(MAP0, &[0; 4], &mut value).unwrap();
+        assert_eq!(value, b"hello\0\0\0\0\0\0\0\0\0\0\0");
+        let e = maps.update(MAP0, &[0; 4], &[0; 16]).unwrap_err();
+        assert_eq!(e.errno(), Some(libc::EPERM));
+    }
+
+    #[test]
+    fn task_storage_gets_the_types_it_needs() {
+        if !kernel_usable("task_storage_gets_the_types_it_needs") {
+            return;
+        }
+        let mut def = map(MapKind::TaskStorage, 4, 40, 0);
+        def.flags = libbpf_sys::BPF_F_NO_PREALLOC;
+        KernelMaps::create(&object(vec![def])).unwrap();
+    }
+
+    #[test]
+    fn a_refused_map_says_which_and_what_to_do() {
+        let _guard = sys::fake::fail_once("BPF_MAP_CREATE", 0, libc::ENOMEM);
+        let mut def = map(MapKind::Hash, 8, 8, 1 << 20);
+        def.name = "@big".into();
+        let e = KernelMaps::create(&object(vec![def])).unwrap_err();
+        let text = e.to_string();
+        assert!(
+            text.starts_with("cannot create map @big (1048576 entries"),
+            "{text}"
+        );
+        assert!(text.contains("max_map_keys"), "{text}");
+    }
+
+    #[test]
+    fn wrong_sizes_are_refused_before_the_kernel_sees_them() {
+        if !kernel_usable("wrong_sizes_are_refused_before_the_kernel_sees_them") {
+            return;
+        }
+        let maps = KernelMaps::create(&object(vec![map(MapKind::Hash, 8, 8, 4)])).unwrap();
+        assert!(maps.update(MAP0, &[0; 4], &[0; 8]).is_err());
+        assert!(maps.update(MAP0, &[0; 8], &[0; 4]).is_err());
+    }
+
+    #[test]
+    fn ring_buffer_sizes_are_powers_of_two_of_pages() {
+        let page = sys::mem::page_size() as u32;
+        assert_eq!(ringbuf_bytes(0, 3), 4 * page);
+        assert_eq!(ringbuf_bytes(100, 0), page);
+        assert!(ringbuf_bytes(0, 0).is_power_of_two());
+        assert!(ringbuf_bytes(u32::MAX, 0).is_power_of_two());
+    }
 }

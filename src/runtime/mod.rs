@@ -1,10 +1,14 @@
 //! Running an [`Object`](crate::object::Object): maps, programs, links, and the event loop.
 //!
 //! In goes a compiled object; out come records and maps, handed to a [`Sink`]. Everything that
-//! touches the kernel goes through `sys`. Nothing here knows the language.
+//! touches the kernel goes through [`sys`]. Nothing here knows the language.
 
 pub mod map;
+pub mod privilege;
 pub mod sink;
+pub mod sys;
+#[cfg(test)]
+mod testing;
 
-pub use map::MapAccess;
+pub use map::{KernelMaps, MapAccess};
 pub use sink::{Flow, Sink};
