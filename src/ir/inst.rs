@@ -20,6 +20,8 @@ pub enum Ty {
     MapVal(MapId),
     /// The same or null: to be compared with 0 and refined before any other use.
     MapValOrNull(MapId),
+    /// Address of a key of the map, as `bpf_for_each_map_elem` passes it: read only.
+    MapKey(MapId),
     /// Address in a reserved ring-buffer record of this many bytes.
     Rec(u32),
     /// The same or null.

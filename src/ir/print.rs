@@ -34,6 +34,7 @@ impl Display for Ty {
             Self::Map => f.write_str("map"),
             Self::MapVal(m) => write!(f, "mapval(map{})", m.0),
             Self::MapValOrNull(m) => write!(f, "mapval?(map{})", m.0),
+            Self::MapKey(m) => write!(f, "mapkey(map{})", m.0),
             Self::Rec(n) => write!(f, "rec({n})"),
             Self::RecOrNull(n) => write!(f, "rec?({n})"),
             Self::KPtr => f.write_str("kptr"),

@@ -233,6 +233,12 @@ impl<'a> Cursor<'a> {
                     Ty::MapVal(m)
                 }
             }
+            ("mapkey", false) => {
+                self.expect("(")?;
+                let m = self.map()?;
+                self.expect(")")?;
+                Ty::MapKey(m)
+            }
             ("rec", _) => {
                 self.expect("(")?;
                 let n = self.int()?;
