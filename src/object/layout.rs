@@ -144,7 +144,8 @@ pub enum MapValue {
 /// | min, max | `i64 value; u64 is_set` |
 /// | avg, stats | `u64 count; i64 total` |
 /// | hist, lhist | [`AggStorage::Buckets`]: `u64` each; [`AggStorage::Keyed`]: one `u64` |
-/// | tseries | [`AggStorage::Keyed`]: `u64 epoch; i64 value; u64 count` |
+/// | tseries | [`AggStorage::Keyed`]: `u64 epoch; i64 value; u64 count`, where `count` of
+/// [`crate::types::TseriesAgg::Last`] is the time of the update in nanoseconds |
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AggStorage {
     /// The value as in the table.

@@ -286,8 +286,11 @@ pub struct RunConfig {
     pub demangle: bool,
     /// Print source lines and inlined frames of stacks.
     pub show_debug_info: bool,
-    /// Appended to strings that were cut.
+    /// Appended to strings that were cut: those that fill their capacity without a NUL, and
+    /// those that fill a string of `max_strlen` bytes up to its NUL.
     pub str_trunc_trailer: String,
+    /// Capacity of `str()` without a length, NUL included.
+    pub max_strlen: u32,
     /// Size of the verifier log in bytes.
     pub log_size: u32,
     /// What to do when an attach point cannot be attached.
@@ -307,6 +310,7 @@ impl Default for RunConfig {
             demangle: true,
             show_debug_info: false,
             str_trunc_trailer: "..".into(),
+            max_strlen: 1024,
             log_size: 1_000_000,
             missing_probes: MissingProbes::Error,
             max_probes: 1024,

@@ -3,8 +3,10 @@
 //! In goes a compiled object; out come records and maps, handed to a [`Sink`]. Everything that
 //! touches the kernel goes through [`sys`]. Nothing here knows the language.
 
+pub mod aggregate;
 pub mod map;
 pub mod privilege;
+pub mod output;
 pub mod sink;
 pub mod sys;
 #[cfg(test)]
