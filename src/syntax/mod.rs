@@ -5,6 +5,9 @@
 //! reads a file.
 
 pub mod ast;
+mod parse;
+
+pub use parse::parse;
 
 use ast::Program;
 
