@@ -11,6 +11,7 @@ pub mod ctypes;
 pub mod diag;
 pub mod env;
 pub mod error;
+pub mod interp;
 pub mod ir;
 pub mod object;
 pub mod runtime;
