@@ -5,8 +5,8 @@
 
 pub mod aggregate;
 pub mod map;
-pub mod privilege;
 pub mod output;
+pub mod privilege;
 pub mod sink;
 pub mod sys;
 #[cfg(test)]

@@ -5,7 +5,9 @@
 //! reads a file.
 
 pub mod ast;
+pub mod expand;
 mod parse;
+pub mod visit;
 
 pub use parse::parse;
 
