@@ -4,6 +4,7 @@
 //! touches the kernel goes through [`sys`]. Nothing here knows the language.
 
 pub mod aggregate;
+pub mod event;
 pub mod map;
 pub mod output;
 pub mod privilege;

@@ -10,6 +10,7 @@ pub mod hist;
 pub mod json;
 pub mod mapprint;
 pub mod names;
+pub mod pcap;
 pub mod printf;
 pub mod report;
 pub mod stack;

@@ -210,7 +210,7 @@ fn glob(pattern: &[u8], text: &[u8]) -> bool {
 }
 
 /// Appends what `value` displays as.
-pub(super) fn push_display(out: &mut Vec<u8>, value: impl std::fmt::Display) {
+pub(crate) fn push_display(out: &mut Vec<u8>, value: impl std::fmt::Display) {
     // Writing to a vector cannot fail.
     let _ = write!(out, "{value}");
 }

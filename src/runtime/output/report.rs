@@ -5,7 +5,8 @@
 //! there is an object and no source map.
 
 use super::names::push_display;
-use crate::object::Loc;
+use crate::error::Error;
+use crate::object::{Loc, Site, SiteKind};
 
 /// A tab in a quoted source line takes this many spaces.
 const TAB: &str = "    ";
@@ -112,6 +113,38 @@ impl Reporter<'_> {
         push_display(out, format_args!("\n{:before$}{:~<marked$}\n", "", ""));
     }
 }
+
+/// What failed at a site, given the return code of its helper (0 if there is none).
+pub fn site_text(site: &Site, code: i64) -> String {
+    /// `E2BIG`: no room for another key.
+    const FULL: i64 = -7;
+    match site.kind {
+        SiteKind::MapUpdate if code == FULL => MAP_FULL.to_owned(),
+        SiteKind::MapFull => MAP_FULL.to_owned(),
+        SiteKind::MapLookup => "Can't lookup map element because it does not exist.".to_owned(),
+        SiteKind::DivideByZero => "Divide or modulo by 0 detected. This can lead to unexpected \
+             results. 1 is being used as the result."
+            .to_owned(),
+        SiteKind::OutOfBounds => {
+            "Array access out of bounds. This can lead to unexpected results.".to_owned()
+        }
+        SiteKind::Scratch => {
+            "No scratch memory: too many programs are nested on this CPU. The probe did not run."
+                .to_owned()
+        }
+        SiteKind::Assert => site.message.clone(),
+        SiteKind::LostEvent => "The ring buffer was full.".to_owned(),
+        SiteKind::MapUpdate | SiteKind::Read | SiteKind::Stack | SiteKind::Helper => {
+            match i32::try_from(-code) {
+                Ok(errno) if errno > 0 => Error::from_errno(errno).to_string(),
+                _ => format!("{} failed", site.helper),
+            }
+        }
+    }
+}
+
+const MAP_FULL: &str = "Map full; can't update element. Try increasing max_map_keys config or \
+     manually setting the max entries in a map declaration e.g. `let @a = hash(5000)`";
 
 #[cfg(test)]
 mod tests {

@@ -179,7 +179,7 @@ pub(super) fn escaped(bytes: &[u8], out: &mut Vec<u8>) {
 /// Replaces the control characters in `out[start..]`, but for tabs and newlines, by `\xHH`.
 /// Bytes 0x80 to 0x9f are controls only as characters of their own, which in UTF-8 begin with
 /// 0xc2; other sequences keep them.
-pub(super) fn guard(out: &mut Vec<u8>, start: usize) {
+pub(crate) fn guard(out: &mut Vec<u8>, start: usize) {
     let control = |b: u8| (b < b' ' && !matches!(b, b'\n' | b'\t')) || b == 0x7f;
     let c1 = |w: &[u8]| w[0] == 0xc2 && (0x80..0xa0).contains(&w[1]);
     let tail = &out[start..];

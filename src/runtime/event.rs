@@ -1,0 +1,615 @@
+//! What the records of a run ask for, done: the [`Sink`] of the command line.
+//!
+//! In go records (header, then what [`EventKind`] says) and maps; out go text or JSON lines to
+//! the output, and messages to the error stream. Records that do not have the shape the event
+//! table announces are reported and skipped. Output and buffers are reused from event to event.
+
+use std::collections::HashSet;
+use std::io::{Read as _, Write};
+use std::os::unix::ffi::OsStrExt as _;
+use std::process::{Command, Stdio};
+use std::{ffi::OsStr, fs::File};
+
+use super::map::MapAccess;
+use super::output::mapprint::{self, Selection};
+use super::output::names::push_display;
+use super::output::pcap::Captures;
+use super::output::report::{Level, Reporter, site_text};
+use super::output::value::{self, Malformed, Value, u32_at, u64_at};
+use super::output::{Format, Names, Scope, Writer, json, printf, text, time};
+use super::sink::{Flow, Sink};
+use crate::error::{Error, ErrorKind, Result};
+use crate::object::{
+    Event, EventKind, FieldLayout, Layout, Loc, MapId, Object, RECORD_HEADER, Site, SiteKind,
+    Stream, UserMap,
+};
+
+/// How a [`Printer`] prints.
+#[derive(Clone, Copy, Debug)]
+pub struct Options {
+    /// Text or JSON.
+    pub format: Format,
+    /// Print warnings at all.
+    pub warnings: bool,
+    /// Also report failed reads and look-ups (`-k`).
+    pub helper_warnings: bool,
+    /// The output is a terminal: control characters in traced strings are made visible.
+    pub terminal: bool,
+    /// Colour messages.
+    pub color: bool,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            format: Format::Text,
+            warnings: true,
+            helper_warnings: false,
+            terminal: false,
+            color: false,
+        }
+    }
+}
+
+/// Prints what a run produces.
+pub struct Printer<'o> {
+    object: &'o Object,
+    names: Names,
+    writer: Writer,
+    errors: Box<dyn Write>,
+    options: Options,
+    /// Text on its way to a JSON string, a command line or the error stream.
+    scratch: Vec<u8>,
+    /// Scalar maps that are printed at the end although they hold nothing but zero.
+    zeroed: HashSet<MapId>,
+    /// How often each site was reported.
+    reported: Vec<u64>,
+    captures: Captures,
+}
+
+impl<'o> Printer<'o> {
+    /// A printer for this object's records; messages go to `errors`.
+    pub fn new(
+        object: &'o Object,
+        names: Names,
+        writer: Writer,
+        errors: Box<dyn Write>,
+        options: Options,
+    ) -> Self {
+        Self {
+            object,
+            names,
+            writer,
+            errors,
+            options,
+            scratch: Vec::new(),
+            zeroed: HashSet::new(),
+            reported: vec![0; object.sites.len()],
+            captures: Captures::default(),
+        }
+    }
+
+    /// Says that so many probes are attached: on the error stream, or as a JSON line.
+    ///
+    /// # Errors
+    /// The output cannot be written.
+    pub fn attached(&mut self, probes: usize) -> Result<()> {
+        match self.options.format {
+            Format::Text => {
+                let s = if probes == 1 { "" } else { "s" };
+                self.complain(|_, out| {
+                    push_display(out, format_args!("Attached {probes} probe{s}\n"));
+                })
+            }
+            Format::Json => {
+                push_display(
+                    self.writer.buffer(),
+                    format_args!(
+                        "{{\"type\": \"attached_probes\", \"count\": {probes}, \
+                         \"data\": {{\"probes\": {probes}}}}}\n"
+                    ),
+                );
+                self.writer.wrote()?;
+                self.writer.flush_lines()
+            }
+        }
+    }
+
+    /// Says on the error stream what went wrong.
+    ///
+    /// # Errors
+    /// Output that was kept back cannot be written.
+    pub fn message(&mut self, level: Level, text: &str) -> Result<()> {
+        if level == Level::Warning && !self.options.warnings {
+            return Ok(());
+        }
+        self.complain(|r, out| r.plain(level, text.as_bytes(), out))
+    }
+
+    /// Puts a message together and writes it, after the output that came before it.
+    fn complain(&mut self, f: impl FnOnce(&Reporter<'_>, &mut Vec<u8>)) -> Result<()> {
+        self.writer.flush_lines()?;
+        let reporter = Reporter {
+            sources: &self.object.sources,
+            color: self.options.color,
+        };
+        let mut out = Vec::new();
+        f(&reporter, &mut out);
+        // Nobody can be told that the error stream does not work.
+        let _ = self.errors.write_all(&out);
+        Ok(())
+    }
+
+    fn event(&mut self, event: &'o Event, bytes: &[u8], maps: &dyn MapAccess) -> Result<Flow> {
+        let json = self.options.format == Format::Json;
+        let mut scope = Scope {
+            object: self.object,
+            names: &mut self.names,
+            maps,
+            terminal: self.options.terminal && !json,
+        };
+        let scratch = &mut self.scratch;
+        scratch.clear();
+        let out = self.writer.buffer();
+        match &event.kind {
+            EventKind::Printf {
+                stream: Stream::Out,
+                format,
+                args,
+            } => {
+                if json {
+                    printf::format(&mut scope, format, args, bytes, scratch)?;
+                    json::text_line("printf", scratch, out);
+                } else {
+                    printf::format(&mut scope, format, args, bytes, out)?;
+                }
+            }
+            EventKind::Printf {
+                stream,
+                format,
+                args,
+            } => {
+                printf::format(&mut scope, format, args, bytes, scratch)?;
+                self.script_message(*stream, event.loc)?;
+            }
+            EventKind::Print { value } => {
+                print_value(&mut scope, json, value::field(value, bytes)?, out)?;
+            }
+            EventKind::Value(layout) => {
+                let payload = bytes.get(RECORD_HEADER as usize..).ok_or(Malformed)?;
+                print_value(&mut scope, json, value::read(layout, payload)?, out)?;
+            }
+            EventKind::PrintElem { map, key, value } => {
+                let user = user_map(self.object, *map)?;
+                print_element(&mut scope, json, user, key, value, bytes, out)?;
+            }
+            EventKind::PrintMap { map, top, div } => {
+                let user = user_map(self.object, *map)?;
+                let entries = mapprint::snapshot(self.object, *map, maps, true)?;
+                let select = Selection {
+                    top: *top,
+                    div: *div,
+                };
+                if json {
+                    mapprint::as_json(&mut scope, user, &entries, select, out)?;
+                } else {
+                    mapprint::as_text(&mut scope, user, &entries, select, out)?;
+                }
+            }
+            EventKind::Clear(map) => {
+                self.zeroed.remove(map);
+                maps.clear(*map)?;
+            }
+            EventKind::Zero(map) => {
+                let user = user_map(self.object, *map)?;
+                let scalar = user.key.is_none();
+                if scalar && !mapprint::snapshot(self.object, *map, maps, false)?.is_empty() {
+                    self.zeroed.insert(*map);
+                }
+                maps.zero(*map)?;
+            }
+            EventKind::Time(format) => {
+                let formats = &self.object.time_formats;
+                let format = formats.get(*format as usize).ok_or(Malformed)?;
+                if json {
+                    time::now(format, scratch);
+                    json::text_line("time", scratch, out);
+                } else {
+                    time::now(format, out);
+                }
+            }
+            EventKind::Join { sep, count, args } => {
+                join(&scope, sep, *count, args, bytes, scratch)?;
+                finish_line(json, "join", scratch, out);
+            }
+            EventKind::System { format, args } => {
+                printf::format(&mut scope, format, args, bytes, scratch)?;
+                self.system(json)?;
+            }
+            EventKind::Cat { format, args } => {
+                printf::format(&mut scope, format, args, bytes, scratch)?;
+                self.cat(json)?;
+            }
+            EventKind::Exit { code } => {
+                return Ok(Flow::Exit(u64_at(bytes, *code as usize)? as i32));
+            }
+            EventKind::RuntimeError => {
+                let site = u32_at(bytes, 4)?;
+                let code = u64_at(bytes, RECORD_HEADER as usize)? as i64;
+                self.runtime_error(site, code)?;
+            }
+            EventKind::Unwatch { addr } => {
+                return Ok(Flow::Unwatch(u64_at(bytes, *addr as usize)?));
+            }
+            EventKind::SkbOutput { path, data } => {
+                let at = bytes.get(data.offset as usize..).ok_or(Malformed)?;
+                let wall = self.names.clocks.wall(0, u64_at(at, 0)?);
+                let len = u32_at(at, 8)? as usize;
+                let packet = at.get(12..12 + len).ok_or(Malformed)?;
+                self.captures.packet(path, wall, packet)?;
+            }
+        }
+        Ok(Flow::Continue)
+    }
+
+    /// `errorf()` or `warnf()` with the text in `scratch`.
+    fn script_message(&mut self, stream: Stream, loc: Loc) -> Result<()> {
+        let (level, kind) = match stream {
+            Stream::Warning if !self.options.warnings => return Ok(()),
+            Stream::Warning => (Level::Warning, "warnf"),
+            Stream::Error | Stream::Out => (Level::Error, "errorf"),
+        };
+        let text = std::mem::take(&mut self.scratch);
+        match self.options.format {
+            Format::Text => {
+                self.complain(|r, out| r.at(level, loc, &text, None, &[], out))?;
+            }
+            Format::Json => self.json_message(kind, &text, None, loc),
+        }
+        self.scratch = text;
+        Ok(())
+    }
+
+    /// Appends `{"type": KIND, "msg": ...}` with the place in the script.
+    fn json_message(&mut self, kind: &str, text: &[u8], helper: Option<(&str, i64)>, loc: Loc) {
+        let reporter = Reporter {
+            sources: &self.object.sources,
+            color: false,
+        };
+        let out = self.writer.buffer();
+        push_display(out, format_args!("{{\"type\": \"{kind}\", \"msg\": "));
+        json::string(text, out);
+        if let Some((helper, code)) = helper {
+            out.extend_from_slice(b", \"helper\": ");
+            json::string(helper.as_bytes(), out);
+            push_display(out, format_args!(", \"retcode\": {code}"));
+        }
+        out.extend_from_slice(b", \"filename\": ");
+        json::string(reporter.file_name(loc).as_bytes(), out);
+        push_display(
+            out,
+            format_args!(", \"line\": {}, \"col\": {}}}\n", loc.line, loc.col),
+        );
+    }
+
+    fn runtime_error(&mut self, site: u32, code: i64) -> Result<()> {
+        let at = site as usize;
+        let Some(site) = self.object.sites.get(at) else {
+            return Err(Malformed.into());
+        };
+        if let Some(n) = self.reported.get_mut(at) {
+            *n += 1;
+        }
+        if !self.reports(site.kind) {
+            return Ok(());
+        }
+        let text = site_text(site, code);
+        self.site_message(site, &text, Some(code))
+    }
+
+    /// Whether failures of this kind are told.
+    fn reports(&self, kind: SiteKind) -> bool {
+        match kind {
+            SiteKind::Assert => true,
+            SiteKind::MapLookup | SiteKind::Read => {
+                self.options.warnings && self.options.helper_warnings
+            }
+            _ => self.options.warnings,
+        }
+    }
+
+    fn site_message(&mut self, site: &Site, text: &str, code: Option<i64>) -> Result<()> {
+        let level = match site.kind {
+            SiteKind::Assert => Level::Error,
+            _ => Level::Warning,
+        };
+        let helper = code.filter(|_| !site.helper.is_empty());
+        if self.options.format == Format::Json {
+            let kind = match helper {
+                Some(_) => "helper_error",
+                None => "runtime_error",
+            };
+            let helper = helper.map(|code| (site.helper.as_str(), code));
+            self.json_message(kind, text.as_bytes(), helper, site.loc);
+            return Ok(());
+        }
+        let detail = helper
+            .map(|code| format!("Additional Info - helper: {}, retcode: {code}", site.helper));
+        let detail = detail.as_deref();
+        self.complain(|r, out| {
+            r.at(
+                level,
+                site.loc,
+                text.as_bytes(),
+                detail,
+                &site.expanded_from,
+                out,
+            );
+        })
+    }
+
+    /// Runs the command in `scratch` and prints its output.
+    fn system(&mut self, json: bool) -> Result<()> {
+        // What was printed before should be seen before what the command does.
+        self.writer.flush_lines()?;
+        let outcome = Command::new("sh")
+            .arg("-c")
+            .arg(OsStr::from_bytes(&self.scratch))
+            .stdin(Stdio::null())
+            .stderr(Stdio::inherit())
+            .output();
+        match outcome {
+            Ok(done) => finish_line(json, "syscall", &done.stdout, self.writer.buffer()),
+            Err(e) => {
+                let e = Error::from(e).context("system()");
+                return self.message(Level::Error, &e.to_string());
+            }
+        }
+        Ok(())
+    }
+
+    /// Prints the file whose path is in `scratch`.
+    fn cat(&mut self, json: bool) -> Result<()> {
+        let path = OsStr::from_bytes(value::until_nul(&self.scratch)).to_owned();
+        let limit = self.object.config.max_cat_bytes;
+        let fail = |what: &str, e: std::io::Error| {
+            let e = Error::from(e);
+            format!("failed to {what} file '{}' ({e})", path.display())
+        };
+        let file = match File::open(&path) {
+            Ok(file) => file,
+            Err(e) => return self.message(Level::Error, &fail("open", e)),
+        };
+        self.scratch.clear();
+        if let Err(e) = file.take(limit).read_to_end(&mut self.scratch) {
+            return self.message(Level::Error, &fail("read", e));
+        }
+        let out = self.writer.buffer();
+        if json {
+            json::text_line("cat", &self.scratch, out);
+        } else {
+            out.extend_from_slice(&self.scratch);
+        }
+        Ok(())
+    }
+
+    fn print_maps(&mut self, maps: &dyn MapAccess) -> Result<()> {
+        let object = self.object;
+        let mut users: Vec<(MapId, &UserMap)> = (0..object.maps.len() as u32)
+            .map(MapId)
+            .filter_map(|id| Some((id, mapprint::user_map(object, id)?)))
+            .collect();
+        users.sort_by(|a, b| a.1.name.cmp(&b.1.name));
+        let json = self.options.format == Format::Json;
+        for (id, user) in users {
+            let kept = self.zeroed.contains(&id);
+            let entries = mapprint::snapshot(object, id, maps, kept)?;
+            let mut scope = Scope {
+                object,
+                names: &mut self.names,
+                maps,
+                terminal: self.options.terminal && !json,
+            };
+            let out = self.writer.buffer();
+            if json {
+                mapprint::as_json(&mut scope, user, &entries, Selection::ALL, out)?;
+            } else {
+                mapprint::as_text(&mut scope, user, &entries, Selection::ALL, out)?;
+            }
+            self.writer.wrote()?;
+        }
+        Ok(())
+    }
+
+    /// Tells what never became a record: events that found no room, and failures that were
+    /// counted but not reported one by one.
+    fn report_losses(&mut self, maps: &dyn MapAccess) -> Result<()> {
+        let Some(counters) = self.object.counters_map else {
+            return Ok(());
+        };
+        let mut counts = vec![0u64; self.object.sites.len()];
+        maps.for_each(counters, &mut |key, value| {
+            let at = u32_at(key, 0)? as usize;
+            if let Some(count) = counts.get_mut(at) {
+                for cpu in value.chunks_exact(8) {
+                    *count = count.wrapping_add(u64_at(cpu, 0)?);
+                }
+            }
+            Ok(())
+        })?;
+        let mut lost = 0u64;
+        for (at, count) in counts.into_iter().enumerate() {
+            let site = &self.object.sites[at];
+            if site.kind == SiteKind::LostEvent {
+                lost = lost.saturating_add(count);
+                continue;
+            }
+            let more = count.saturating_sub(self.reported[at]);
+            if more > 0 && self.reports(site.kind) {
+                let often = match more {
+                    1 => "once".to_owned(),
+                    n => format!("{n} times"),
+                };
+                let what = site_text(site, 0);
+                self.site_message(site, &format!("{what} (not reported: {often})"), None)?;
+            }
+        }
+        if lost == 0 {
+            return Ok(());
+        }
+        if self.options.format == Format::Json {
+            push_display(
+                self.writer.buffer(),
+                format_args!(
+                    "{{\"type\": \"lost_events\", \"count\": {lost}, \
+                     \"data\": {{\"events\": {lost}}}}}\n"
+                ),
+            );
+            return Ok(());
+        }
+        let s = if lost == 1 { "" } else { "s" };
+        self.complain(|r, out| {
+            push_display(out, format_args!("Lost {lost} event{s}\n"));
+            let total = format!("Total lost event count: {lost}");
+            r.plain(Level::Warning, total.as_bytes(), out);
+        })
+    }
+}
+
+impl Sink for Printer<'_> {
+    fn record(&mut self, bytes: &[u8], maps: &dyn MapAccess) -> Result<Flow> {
+        if self.writer.is_broken() {
+            return Ok(Flow::Exit(0));
+        }
+        let before = self.writer.buffer().len();
+        let event = u32_at(bytes, 0)
+            .ok()
+            .and_then(|id| self.object.events.get(id as usize))
+            .filter(|e| bytes.len() >= e.size as usize);
+        let outcome = match event {
+            Some(event) => self.event(event, bytes, maps),
+            None => Err(Malformed.into()),
+        };
+        match outcome {
+            Err(e) if e.kind() == ErrorKind::InvalidData => {
+                self.writer.buffer().truncate(before);
+                let text = format!("a record of {} bytes was skipped: {e}", bytes.len());
+                self.complain(|r, out| r.plain(Level::Error, text.as_bytes(), out))?;
+                Ok(Flow::Continue)
+            }
+            Ok(flow) => {
+                self.writer.wrote()?;
+                Ok(flow)
+            }
+            Err(e) => Err(e),
+        }
+    }
+
+    fn batch_done(&mut self) -> Result<()> {
+        self.writer.flush_lines()
+    }
+
+    fn finish(&mut self, maps: &dyn MapAccess) -> Result<()> {
+        if self.options.format == Format::Text {
+            self.writer.buffer().extend_from_slice(b"\n\n");
+        }
+        if self.object.config.print_maps_on_exit {
+            self.print_maps(maps)?;
+        }
+        self.report_losses(maps)?;
+        self.captures.finish()?;
+        self.writer.flush()
+    }
+}
+
+fn user_map(object: &Object, id: MapId) -> Result<&UserMap> {
+    Ok(mapprint::user_map(object, id).ok_or(Malformed)?)
+}
+
+fn print_value(scope: &mut Scope<'_>, json: bool, v: Value<'_>, out: &mut Vec<u8>) -> Result<()> {
+    if json {
+        json::open("value", out);
+        json::value(scope, v, out)?;
+        json::close(out);
+    } else {
+        text::value(scope, v, out)?;
+        out.push(b'\n');
+    }
+    Ok(())
+}
+
+fn print_element(
+    scope: &mut Scope<'_>,
+    json: bool,
+    user: &UserMap,
+    key: &FieldLayout,
+    value: &FieldLayout,
+    bytes: &[u8],
+    out: &mut Vec<u8>,
+) -> Result<()> {
+    let keyed = key.layout != Layout::None;
+    let (key, value) = (value::field(key, bytes)?, value::field(value, bytes)?);
+    if !json {
+        out.extend_from_slice(user.name.as_bytes());
+        if keyed {
+            out.push(b'[');
+            text::key(scope, key, out)?;
+            out.push(b']');
+        }
+        out.extend_from_slice(b": ");
+        text::value(scope, value, out)?;
+        out.push(b'\n');
+        return Ok(());
+    }
+    json::open(mapprint::json_type(user), out);
+    out.push(b'{');
+    json::string(user.name.as_bytes(), out);
+    out.extend_from_slice(b": ");
+    if keyed {
+        out.push(b'{');
+        json::key(scope, key, out)?;
+        out.extend_from_slice(b": ");
+    }
+    json::value(scope, value, out)?;
+    out.extend_from_slice(if keyed { b"}}" } else { b"}" });
+    json::close(out);
+    Ok(())
+}
+
+fn join(
+    scope: &Scope<'_>,
+    sep: &str,
+    count: u32,
+    args: &[FieldLayout],
+    bytes: &[u8],
+    out: &mut Vec<u8>,
+) -> Result<()> {
+    let count = u32_at(bytes, count as usize)? as usize;
+    for (i, arg) in args.iter().take(count).enumerate() {
+        if i > 0 {
+            out.extend_from_slice(sep.as_bytes());
+        }
+        let Value::Str { text, .. } = value::field(arg, bytes)? else {
+            return Err(Malformed.into());
+        };
+        let start = out.len();
+        out.extend_from_slice(text);
+        if scope.terminal {
+            text::guard(out, start);
+        }
+    }
+    Ok(())
+}
+
+/// Prints text as a line, in JSON without its newline.
+fn finish_line(json: bool, kind: &str, text: &[u8], out: &mut Vec<u8>) {
+    if json {
+        json::text_line(kind, text, out);
+    } else {
+        out.extend_from_slice(text);
+        out.push(b'\n');
+    }
+}
+
+#[cfg(test)]
+mod tests;
