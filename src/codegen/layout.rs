@@ -1,0 +1,118 @@
+//! The order of blocks in the machine code, and how often each is expected to run.
+//!
+//! Reverse postorder, so that a block comes after those that dominate it; rare blocks (error
+//! paths) come after all others, so that the usual way falls through and the verifier does
+//! not take jumps back from them for loops. Unreachable blocks are left out: the kernel
+//! rejects a program that has any.
+
+use crate::ir::{Block, Func, Term};
+
+/// Reachable blocks of `func` in reverse postorder.
+pub fn reverse_postorder(func: &Func) -> Vec<Block> {
+    let mut seen = vec![false; func.blocks.len()];
+    let mut order = Vec::with_capacity(func.blocks.len());
+    // A block and how many of its successors were visited.
+    let mut stack = vec![(Func::ENTRY, 0u8)];
+    seen[Func::ENTRY.index()] = true;
+    while let Some((b, next)) = stack.last_mut() {
+        let succ = match (&func.block(*b).term, *next) {
+            (Some(Term::Jump(to, _)), 0) => Some(*to),
+            // What is visited last comes first in the result: the likely way.
+            (
+                Some(Term::Br {
+                    then,
+                    els,
+                    then_cold,
+                    ..
+                }),
+                0 | 1,
+            ) => Some(if (*next == 0) == *then_cold {
+                then.0
+            } else {
+                els.0
+            }),
+            _ => None,
+        };
+        *next += 1;
+        match succ {
+            Some(s) if !seen[s.index()] => {
+                seen[s.index()] = true;
+                stack.push((s, 0));
+            }
+            Some(_) => {}
+            None => {
+                order.push(*b);
+                stack.pop();
+            }
+        }
+    }
+    order.reverse();
+    order
+}
+
+/// For every block whether it is reached by rare ways only. `rpo` is the reverse postorder.
+pub fn cold_blocks(func: &Func, rpo: &[Block]) -> Vec<bool> {
+    let mut cold = vec![true; func.blocks.len()];
+    cold[Func::ENTRY.index()] = false;
+    for &b in rpo {
+        if cold[b.index()] {
+            continue;
+        }
+        match &func.block(b).term {
+            Some(Term::Jump(to, _)) => cold[to.index()] = false,
+            Some(Term::Br {
+                then,
+                els,
+                then_cold,
+                ..
+            }) => {
+                cold[els.0.index()] = false;
+                if !then_cold {
+                    cold[then.0.index()] = false;
+                }
+            }
+            _ => {}
+        }
+    }
+    cold
+}
+
+/// Reachable blocks as they are emitted.
+pub fn order(func: &Func) -> (Vec<Block>, Vec<bool>) {
+    let rpo = reverse_postorder(func);
+    let cold = cold_blocks(func, &rpo);
+    let (mut hot, rare): (Vec<_>, Vec<_>) = rpo.into_iter().partition(|b| !cold[b.index()]);
+    hot.extend(rare);
+    (hot, cold)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ir::read::read;
+
+    #[test]
+    fn cold_and_unreachable_blocks() {
+        let m = read(
+            "fn0 entry \"f\" {
+block0(v0: ctx):
+    v1 = const 0
+    br eq v0, v1, block1, block2 cold
+block1:
+    jump block3
+block2:
+    br ne v0, v1, block4, block3
+block3:
+    ret v1
+block4:
+    jump block2
+block5:
+    ret v1
+}",
+        )
+        .unwrap();
+        let (blocks, _) = order(&m.funcs[0]);
+        let text: Vec<String> = blocks.iter().map(Block::to_string).collect();
+        assert_eq!(text.join(" "), "block0 block2 block4 block3 block1");
+    }
+}
