@@ -12,6 +12,7 @@ pub mod sink;
 pub mod sys;
 #[cfg(test)]
 mod testing;
+pub mod symbolize;
 
 pub use map::{KernelMaps, MapAccess};
 pub use sink::{Flow, Sink};

@@ -4,6 +4,7 @@
 
 pub mod debuglink;
 pub mod demangle;
+pub mod dwarf;
 pub mod elf;
 #[cfg(test)]
 pub(crate) mod fixture;

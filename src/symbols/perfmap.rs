@@ -6,8 +6,8 @@
 //! the later line wins, since a JIT reuses addresses.
 
 use std::fs::File;
-use std::io::Read as _;
-use std::os::unix::fs::MetadataExt as _;
+use std::io::{Read as _, Seek as _};
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
 use crate::error::{Error, ErrorExt as _, Result};
@@ -38,22 +38,17 @@ struct Span {
 }
 
 impl PerfMap {
-    /// Reads the map at `path`.
+    /// Reads an open map.
     ///
     /// # Errors
-    /// The file cannot be read, or it is not a regular file of root or of `owner`: the name is
-    /// predictable and /tmp is open to all, so another user may have put it there.
-    pub fn open(path: &Path, owner: u32) -> Result<Self> {
-        let name = || path.display().to_string();
-        let file = File::open(path).with_context(name)?;
-        let meta = file.metadata().with_context(name)?;
-        if !meta.is_file() || (meta.uid() != owner && meta.uid() != 0) {
-            return Err(Error::invalid("not a regular file of the process' user").context(name()));
-        }
+    /// The file cannot be read.
+    pub fn read(file: &File) -> Result<Self> {
         let mut bytes = Vec::new();
+        let mut file = file;
+        file.rewind().context("perf map")?;
         file.take(MAX_BYTES)
             .read_to_end(&mut bytes)
-            .with_context(name)?;
+            .context("perf map")?;
         let text = match String::from_utf8(bytes) {
             Ok(text) => text,
             Err(e) => String::from_utf8_lossy(e.as_bytes()).into_owned(),
@@ -114,10 +109,32 @@ impl PerfMap {
         self.skipped
     }
 
-    /// Whether the file at `path` has more than was read.
-    pub fn has_grown(&self, path: &Path) -> bool {
-        std::fs::metadata(path).is_ok_and(|m| m.len() > self.read && self.read < MAX_BYTES)
+    /// Whether the file has more than was read.
+    pub fn has_grown(&self, file: &File) -> bool {
+        file.metadata()
+            .is_ok_and(|m| m.len() > self.read && self.read < MAX_BYTES)
     }
+}
+
+/// Opens the map at `path`; what is open can be read after the process and its file system are
+/// gone.
+///
+/// # Errors
+/// The file cannot be opened, or it is not a regular file of root or of `owner`: the name is
+/// predictable and /tmp is open to all, so another user may have put it there.
+pub fn open(path: &Path, owner: u32) -> Result<File> {
+    let name = || path.display().to_string();
+    // A fifo must not make us wait for its writer.
+    let file = File::options()
+        .read(true)
+        .custom_flags(libc::O_NONBLOCK)
+        .open(path)
+        .with_context(name)?;
+    let meta = file.metadata().with_context(name)?;
+    if !meta.is_file() || (meta.uid() != owner && meta.uid() != 0) {
+        return Err(Error::invalid("not a regular file of the process' user").context(name()));
+    }
+    Ok(file)
 }
 
 /// Where the map of a process may lie, best first: in its own mount namespace under the pid that
@@ -240,9 +257,14 @@ mod tests {
         let path = std::env::temp_dir().join(format!("rtrace-perfmap-{}", std::process::id()));
         std::fs::write(&path, "10 4 a\n").unwrap();
         let owner = std::fs::metadata(&path).unwrap().uid();
-        assert!(PerfMap::open(&path, owner).is_ok());
+        let file = open(&path, owner).unwrap();
+        let map = PerfMap::read(&file).unwrap();
+        assert_eq!(map.lookup(0x11), Some(("a", 0x10)));
+        assert!(!map.has_grown(&file));
+        std::fs::write(&path, "10 4 a\n20 4 b\n").unwrap();
+        assert!(map.has_grown(&file));
         if owner != 0 {
-            assert!(PerfMap::open(&path, owner + 1).is_err());
+            assert!(open(&path, owner + 1).is_err());
         }
         std::fs::remove_file(&path).unwrap();
     }
