@@ -16,7 +16,7 @@ use crate::symbols::perfmap::{self, PerfMap};
 /// How many earlier states are kept.
 const PAST: usize = 4;
 /// An address that is in no mapping makes us look again, at most this often: broken stacks are
-/// full of such addresses.
+/// full of such addresses. A pid is checked for a new owner as often.
 const LOOK_AGAIN: Duration = Duration::from_millis(20);
 
 /// What is remembered of a process.
@@ -27,7 +27,9 @@ pub struct Process {
     root: Root,
     maps: Maps,
     past: Vec<Maps>,
+    /// When its mappings were last read, and its pid last checked.
     looked: Instant,
+    followed: Instant,
     generated: Generated,
 }
 
@@ -59,6 +61,7 @@ impl Process {
             maps,
             past: Vec::new(),
             looked: Instant::now(),
+            followed: Instant::now(),
             generated: Generated::default(),
         };
         process.open_generated();
@@ -89,25 +92,17 @@ impl Process {
 
     /// Looks again if the last look is not too fresh. Whether anything has changed.
     pub fn look_again(&mut self) -> bool {
-        self.is_due() && self.refresh(Identity::of(self.pid))
+        is_due(&mut self.looked) && self.refresh(Identity::of(self.pid))
     }
 
     /// Looks again if the pid has a new owner or program; asks at most once in a while. Whether
     /// it has.
     pub fn follow_pid(&mut self) -> bool {
-        if !self.is_due() {
+        if !is_due(&mut self.followed) {
             return false;
         }
         let now = Identity::of(self.pid);
         now.is_some_and(|now| now != self.identity) && self.refresh(now)
-    }
-
-    fn is_due(&mut self) -> bool {
-        let due = self.looked.elapsed() >= LOOK_AGAIN;
-        if due {
-            self.looked = Instant::now();
-        }
-        due
     }
 
     fn refresh(&mut self, identity: Option<Identity>) -> bool {
@@ -155,6 +150,15 @@ impl Process {
             .iter()
             .find_map(|path| perfmap::open(path, meta.uid()).ok());
     }
+}
+
+/// Whether the last time is long enough ago; then this is the last time.
+fn is_due(last: &mut Instant) -> bool {
+    let due = last.elapsed() >= LOOK_AGAIN;
+    if due {
+        *last = Instant::now();
+    }
+    due
 }
 
 impl Identity {
