@@ -13,6 +13,7 @@
 
 mod access;
 mod alu;
+pub mod engine;
 mod fault;
 mod helpers;
 mod machine;
