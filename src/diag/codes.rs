@@ -55,6 +55,8 @@ codes! {
     E0112 BadAttachPoint "malformed attach point text" "An attach point is a provider followed by parts that are separated by `:`; parts with special characters stand in double quotes.";
     E0113 NotUtf8 "the script is not UTF-8 text" "Scripts are text; bytes outside UTF-8 belong into string literals as \\xHH escapes.";
     E0114 Reserved "a keyword is used as a name" "Keywords cannot name a variable, macro, function or field initializer.";
+    E0115 BadCDefinition "a C definition is not understood" "The C part of a script takes preprocessor directives and definitions of structs, unions, enums and typedefs. The message says what is wrong with this one.";
+    W0101 MissingHeader "an included header was not found" "Headers are looked for in the -I directories and in the C library's. Without the header its types come from the kernel's BTF, and common constants are built in.";
 
     // 02: names and scope
     E0201 UndefinedVariable "a variable is used before it exists" "A scratch variable lives in the block that first assigns or declares it.";
