@@ -6,6 +6,7 @@
 //! loads and attaches an object and prints what comes back; `interp` runs it in user space.
 
 pub mod builtins;
+pub mod cli;
 pub mod codegen;
 pub mod ctypes;
 pub mod diag;
