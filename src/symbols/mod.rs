@@ -14,3 +14,4 @@ pub mod nearest;
 pub mod paths;
 pub mod perfmap;
 pub mod target;
+pub mod usdt;
