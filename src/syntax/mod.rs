@@ -6,6 +6,7 @@
 
 pub mod ast;
 pub mod expand;
+pub mod imports;
 mod parse;
 pub mod visit;
 
