@@ -6,8 +6,11 @@
 
 pub mod ast;
 pub mod expand;
+#[cfg(test)]
+mod fuzz;
 pub mod imports;
 mod parse;
+pub mod print;
 pub mod visit;
 
 pub use parse::parse;
