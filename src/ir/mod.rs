@@ -9,6 +9,7 @@
 
 pub mod builder;
 pub mod entity;
+pub mod eval;
 pub mod func;
 pub mod inst;
 pub mod print;
