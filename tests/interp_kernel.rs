@@ -3,8 +3,9 @@
 //!
 //! Programs come from a generator with a fixed seed, so a failure repeats. They use every
 //! arithmetic instruction, loads and stores of every size, atomics, branches, bounded loops
-//! and function calls; and, in a second test, random map operations with every flag. Each is
-//! valid by construction: a program that the verifier refuses fails the test, with the log.
+//! and function calls; further tests do the same with random map operations, string helpers
+//! and ring buffer reservations. Each is valid by construction: a program that the verifier
+//! refuses fails the test, with the log.
 //!
 //! Needs the right to load raw tracepoint programs and Linux 6.6 (instruction set v4); skips
 //! with a message otherwise.
@@ -19,7 +20,7 @@ use rtrace::codegen::helper;
 use rtrace::codegen::insn::{
     AluOp, AtomicOp, Insn, JmpOp, R0, R1, R2, R3, R4, R5, R6, R7, R8, R9, R10, Reg, Size,
 };
-use rtrace::interp::{FakeWorld, Machine};
+use rtrace::interp::{FakeWorld, Machine, Task};
 use rtrace::object::{MapDef, MapId, MapKind, MapRole, Program, ProgramId, ProgramType};
 
 /// `u64` arguments of a raw tracepoint's context; the kernel takes up to 12.
@@ -27,9 +28,24 @@ const ARGS: usize = 12;
 
 /// A map in the kernel.
 fn create_map(kind: u32, key: u32, value: u32, max: u32) -> Result<OwnedFd, Error> {
-    // SAFETY: no name and no options; the call reads nothing of ours.
+    create_map_with(kind, key, value, max, 0)
+}
+
+fn create_map_with(
+    kind: u32,
+    key: u32,
+    value: u32,
+    max: u32,
+    flags: u32,
+) -> Result<OwnedFd, Error> {
+    let opts = sys::bpf_map_create_opts {
+        sz: size_of::<sys::bpf_map_create_opts>() as u64,
+        map_flags: flags,
+        ..Default::default()
+    };
+    // SAFETY: no name; the options outlive the call.
     let fd =
-        unsafe { sys::bpf_map_create(kind, std::ptr::null(), key, value, max, std::ptr::null()) };
+        unsafe { sys::bpf_map_create(kind, std::ptr::null(), key, value, max, &raw const opts) };
     if fd < 0 {
         return Err(Error::last_os_error());
     }
@@ -111,8 +127,12 @@ fn read_first(map: &OwnedFd, len: usize) -> Vec<u8> {
 
 /// Overwrites entry 0 of an array map with zeros.
 fn zero_first(map: &OwnedFd, len: usize) {
+    write_first(map, &vec![0u8; len]);
+}
+
+/// Overwrites entry 0 of an array map.
+fn write_first(map: &OwnedFd, value: &[u8]) {
     let key = 0u32;
-    let value = vec![0u8; len];
     // SAFETY: as in `read_first`.
     let r = unsafe {
         sys::bpf_map_update_elem(
@@ -530,7 +550,7 @@ fn random_map_operations_give_the_same_results() {
     let results = create_map(sys::BPF_MAP_TYPE_ARRAY, 4, value as u32, 1).unwrap();
     for (kind, kernel_kind) in kinds {
         for seed in 0..100 {
-            let mut insns = map_operations(seed);
+            let insns = map_operations(seed);
             let maps = [
                 object_map(kind, 4, 8, 4),
                 object_map(MapKind::Array, 4, value as u32, 1),
@@ -541,13 +561,8 @@ fn random_map_operations_give_the_same_results() {
             let state = machine.map(MapId(1)).unwrap().get(&[0; 4]).unwrap();
 
             let map = create_map(kernel_kind, 4, 8, 4).unwrap();
-            for slot in 0..insns.len() {
-                if insns[slot].is_ld_imm64() {
-                    let fds = [map.as_raw_fd(), results.as_raw_fd()];
-                    insns[slot].imm = fds[insns[slot].imm as usize];
-                }
-            }
-            test_run(&kernel_program(&insns, seed), &[0; ARGS]);
+            let theirs = with_descriptors(&insns, &[&map, &results]);
+            test_run(&kernel_program(&theirs, seed), &[0; ARGS]);
             let kernel = read_first(&results, value);
             assert_eq!(
                 kernel,
@@ -556,5 +571,237 @@ fn random_map_operations_give_the_same_results() {
                 disasm::listing(&insns, &())
             );
         }
+    }
+}
+
+/// Constants of the helper test: strings, then formats, each in a slot of its own.
+const SLOT: usize = 32;
+const STRINGS: [&[u8]; 8] = [
+    b"",
+    b"a",
+    b"ab",
+    b"abcdefg",
+    b"abcdefgh",
+    b"abd",
+    b"a much longer string, 31 bytes.",
+    b"\xff\x80",
+];
+const FORMATS: [&[u8]; 10] = [
+    b"plain 100%%",
+    b"%d %i %u",
+    b"%x %X %x",
+    b"%ld %lu %lx",
+    b"%lld %llu %llx",
+    b"%5d|%05d|%3x",
+    b"%8lx|%08lx|%016lx",
+    b"%u%%%u%%%u",
+    b"%c%c%c",
+    b"%2d %1u %0d",
+];
+
+fn constants() -> Vec<u8> {
+    let mut out = vec![0; (STRINGS.len() + FORMATS.len()) * SLOT];
+    let all = STRINGS.iter().chain(&FORMATS);
+    for (slot, text) in out.chunks_exact_mut(SLOT).zip(all) {
+        slot[..text.len()].copy_from_slice(text);
+    }
+    out
+}
+
+/// Helper calls of one program; the result of each is 8 bytes and a buffer.
+const HELPER_OPS: usize = 8;
+const BUFFER: i16 = 48;
+
+/// Random calls of string helpers. Map 0 holds the constants, map 1 takes the results.
+fn helper_calls(seed: u64) -> Vec<Insn> {
+    let mut rng = Rng(seed);
+    let mut out = vec![];
+    out.extend(Insn::ld_map_value(R9, 1, 0));
+    for n in 0..HELPER_OPS {
+        for off in (0..BUFFER).step_by(8) {
+            out.push(Insn::st(Size::DW, R10, off - BUFFER, -1));
+        }
+        let string = rng.below(STRINGS.len()) * SLOT;
+        let len = 1 + rng.below(BUFFER as usize - 1) as i32;
+        let buffer = [
+            Insn::mov64(R1, R10),
+            Insn::alu64(AluOp::Add, R1, -i32::from(BUFFER)),
+            Insn::mov64(R2, len),
+        ];
+        match rng.below(5) {
+            0 => {
+                out.extend(buffer);
+                out.extend(Insn::ld_map_value(R3, 0, string as u32));
+                out.push(Insn::call(helper::PROBE_READ_KERNEL_STR));
+            }
+            1 => {
+                out.extend(buffer);
+                // Now and then a place that cannot be read.
+                match rng.below(4) {
+                    0 => out.push(Insn::mov64(R3, rng.below(4096) as i32)),
+                    _ => out.extend(Insn::ld_map_value(R3, 0, string as u32)),
+                }
+                out.push(Insn::call(helper::PROBE_READ_KERNEL));
+            }
+            2 => {
+                let other = rng.below(STRINGS.len()) * SLOT;
+                let size = 1 + rng.below(SLOT) as i32;
+                out.extend(Insn::ld_map_value(R1, 0, other as u32));
+                out.push(Insn::mov64(R2, size));
+                out.extend(Insn::ld_map_value(R3, 0, string as u32));
+                out.push(Insn::call(helper::STRNCMP));
+                // The kernel promises a sign, not a value.
+                out.extend([
+                    Insn::jmp64(JmpOp::Eq, R0, 0, 2),
+                    Insn::alu64(AluOp::Arsh, R0, 63),
+                    Insn::alu64(AluOp::Or, R0, 1),
+                ]);
+            }
+            3 => {
+                out.extend(buffer);
+                out.push(Insn::call(helper::GET_CURRENT_COMM));
+            }
+            _ => {
+                for arg in [-72, -64, -56] {
+                    out.extend(Insn::ld_imm64(R1, rng.number()));
+                    out.push(Insn::stx(Size::DW, R10, arg, R1));
+                }
+                let format = (STRINGS.len() + rng.below(FORMATS.len())) * SLOT;
+                out.extend(buffer);
+                out.extend(Insn::ld_map_value(R3, 0, format as u32));
+                out.extend([
+                    Insn::mov64(R4, R10),
+                    Insn::alu64(AluOp::Add, R4, -72),
+                    Insn::mov64(R5, 24),
+                    Insn::call(helper::SNPRINTF),
+                ]);
+            }
+        }
+        let at = n as i16 * (8 + BUFFER);
+        out.push(Insn::stx(Size::DW, R9, at, R0));
+        for off in (0..BUFFER).step_by(8) {
+            out.push(Insn::ldx(Size::DW, R1, R10, off - BUFFER));
+            out.push(Insn::stx(Size::DW, R9, at + 8 + off, R1));
+        }
+    }
+    out.extend([Insn::mov64(R0, 0), Insn::exit()]);
+    out
+}
+
+/// Puts descriptors where a program has indices of maps.
+fn with_descriptors(insns: &[Insn], fds: &[&OwnedFd]) -> Vec<Insn> {
+    let mut out = insns.to_vec();
+    for i in &mut out {
+        if i.is_ld_imm64() && i.src != 0 {
+            i.imm = fds[i.imm as usize].as_raw_fd();
+        }
+    }
+    out
+}
+
+#[test]
+fn random_helper_calls_give_the_same_results() {
+    if !supported() {
+        return;
+    }
+    let constants = constants();
+    let len = constants.len() as u32;
+    // The kernel takes formats and strncmp's second string from frozen maps only.
+    let read_only = sys::BPF_F_RDONLY_PROG;
+    let data = create_map_with(sys::BPF_MAP_TYPE_ARRAY, 4, len, 1, read_only).unwrap();
+    write_first(&data, &constants);
+    // SAFETY: the descriptor is that of a map.
+    let frozen = unsafe { sys::bpf_map_freeze(data.as_raw_fd()) };
+    assert_eq!(frozen, 0, "{}", Error::last_os_error());
+    let value = HELPER_OPS * (8 + BUFFER as usize);
+    let results = create_map(sys::BPF_MAP_TYPE_ARRAY, 4, value as u32, 1).unwrap();
+    let comm = std::fs::read("/proc/thread-self/comm").unwrap();
+    let mut world = FakeWorld::default();
+    world.task.comm = Task::comm_of(comm.trim_ascii_end());
+    for seed in 0..500 {
+        let insns = helper_calls(seed);
+        let mut strings = object_map(MapKind::Array, 4, len, 1);
+        strings.init = Some(constants.clone());
+        let maps = [strings, object_map(MapKind::Array, 4, value as u32, 1)];
+        let mut machine = Machine::new(&maps, &[object_program(&insns)], 1).unwrap();
+        let ours = machine.run(ProgramId(0), &[], &mut world);
+        let listing = || disasm::listing(&insns, &());
+        ours.unwrap_or_else(|f| panic!("seed {seed}: {f}\n{}", listing()));
+        let state = machine.map(MapId(1)).unwrap().get(&[0; 4]).unwrap();
+
+        let theirs = with_descriptors(&insns, &[&data, &results]);
+        test_run(&kernel_program(&theirs, seed), &[0; ARGS]);
+        let kernel = read_first(&results, value);
+        let step = 8 + BUFFER as usize;
+        for (n, (k, o)) in kernel.chunks(step).zip(state.chunks(step)).enumerate() {
+            assert_eq!(
+                k.escape_ascii().to_string(),
+                o.escape_ascii().to_string(),
+                "seed {seed}, call {n}: kernel, then interpreter\n{}",
+                listing()
+            );
+        }
+    }
+}
+
+/// Reservations of one program of the ring buffer test.
+const RESERVATIONS: usize = 20;
+
+/// Random reservations in map 0, each released at once; whether each succeeded, and the bytes
+/// in use after it, go to map 1.
+fn reservations(seed: u64) -> Vec<Insn> {
+    let mut rng = Rng(seed);
+    let mut out = vec![];
+    out.extend(Insn::ld_map_value(R9, 1, 0));
+    for n in 0..RESERVATIONS {
+        out.extend(Insn::ld_map_fd(R1, 0));
+        let size = 1 + rng.below(700) as i32;
+        let release = rng.pick(&[helper::RINGBUF_SUBMIT, helper::RINGBUF_DISCARD]);
+        out.extend([
+            Insn::mov64(R2, size),
+            Insn::mov64(R3, 0),
+            Insn::call(helper::RINGBUF_RESERVE),
+            Insn::mov64(R6, 0),
+            Insn::jmp64(JmpOp::Eq, R0, 0, 4),
+            Insn::mov64(R6, 1),
+            Insn::mov64(R1, R0),
+            Insn::mov64(R2, 1), // BPF_RB_NO_WAKEUP
+            Insn::call(release),
+        ]);
+        out.extend(Insn::ld_map_fd(R1, 0));
+        out.extend([
+            Insn::mov64(R2, 0), // BPF_RB_AVAIL_DATA
+            Insn::call(helper::RINGBUF_QUERY),
+            Insn::alu64(AluOp::Lsh, R0, 1),
+            Insn::alu64(AluOp::Or, R0, R6),
+            Insn::stx(Size::DW, R9, n as i16 * 8, R0),
+        ]);
+    }
+    out.extend([Insn::mov64(R0, 0), Insn::exit()]);
+    out
+}
+
+#[test]
+fn ring_buffers_fill_at_the_same_record() {
+    if !supported() {
+        return;
+    }
+    let value = RESERVATIONS * 8;
+    let results = create_map(sys::BPF_MAP_TYPE_ARRAY, 4, value as u32, 1).unwrap();
+    for seed in 0..100 {
+        let insns = reservations(seed);
+        let maps = [
+            object_map(MapKind::Ringbuf, 0, 0, 4096),
+            object_map(MapKind::Array, 4, value as u32, 1),
+        ];
+        let mut machine = Machine::new(&maps, &[object_program(&insns)], 1).unwrap();
+        let ours = machine.run(ProgramId(0), &[], &mut FakeWorld::default());
+        ours.unwrap_or_else(|f| panic!("seed {seed}: {f}"));
+        let state = machine.map(MapId(1)).unwrap().get(&[0; 4]).unwrap();
+
+        let ring = create_map(sys::BPF_MAP_TYPE_RINGBUF, 0, 0, 4096).unwrap();
+        let theirs = with_descriptors(&insns, &[&ring, &results]);
+        test_run(&kernel_program(&theirs, seed), &[0; ARGS]);
+        assert_eq!(read_first(&results, value), state, "seed {seed}");
     }
 }

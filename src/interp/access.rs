@@ -241,6 +241,10 @@ impl Run<'_> {
         buf: &mut [u8],
     ) -> Result<Result<(), Errno>, FaultKind> {
         if Pointer::decode(addr).is_none() {
+            // The kernel does not even try addresses below its own half.
+            if space == Space::Kernel && addr >> 63 == 0 {
+                return Ok(Err(libc::ERANGE));
+            }
             return Ok(self.world.read(space, addr, buf));
         }
         if space == Space::User {

@@ -34,7 +34,7 @@ static ROWS: &[Row] = &[
     row(helper::MAP_UPDATE_ELEM, 4, map_update),
     row(helper::MAP_DELETE_ELEM, 2, map_delete),
     row(helper::PROBE_READ, 3, |r, a| {
-        probe_read(r, Space::Kernel, a)
+        probe_read(r, space_of(a[2]), a)
     }),
     row(helper::KTIME_GET_NS, 0, |r, _| {
         Ok(r.world.clock(Clock::Monotonic))
@@ -61,7 +61,7 @@ static ROWS: &[Row] = &[
         Ok(u64::from(r.world.numa_node()))
     }),
     row(helper::PROBE_READ_STR, 3, |r, a| {
-        probe_read_str(r, Space::Kernel, a)
+        probe_read_str(r, space_of(a[2]), a)
     }),
     row(helper::GET_STACK, 4, get_stack),
     row(helper::GET_CURRENT_CGROUP_ID, 0, |r, _| {
@@ -331,6 +331,15 @@ fn bpf_loop(run: &mut Run<'_>, a: [u64; 5]) -> Outcome {
         }
     }
     Ok(u64::from(rounds))
+}
+
+// The helpers that predate the split of address spaces take the address to tell.
+fn space_of(addr: u64) -> Space {
+    if Pointer::decode(addr).is_none() && addr >> 63 == 0 {
+        Space::User
+    } else {
+        Space::Kernel
+    }
 }
 
 fn probe_read(run: &mut Run<'_>, space: Space, a: [u64; 5]) -> Outcome {

@@ -56,7 +56,8 @@ impl Ring {
     /// Reserves a record of `size` bytes; its address in the ring's range, or `None` where there is no room.
     pub fn reserve(&mut self, size: u64) -> Option<u64> {
         let taken = size.checked_add(HEADER)?.checked_next_multiple_of(8)?;
-        if self.produced.checked_add(taken)? - self.consumed > self.capacity {
+        // As in the kernel, the last byte is never filled.
+        if self.produced.checked_add(taken)? - self.consumed >= self.capacity {
             return None;
         }
         let at = 2 * (self.produced + HEADER);
@@ -177,13 +178,14 @@ mod tests {
     fn room_is_counted_with_headers_and_given_back() {
         let mut r = Ring::new(64);
         let a = r.reserve(17).unwrap(); // 8 + 24
-        let b = r.reserve(24).unwrap();
-        assert_eq!((r.available(), r.reserve(0)), (64, None));
+        assert_eq!(r.reserve(24), None, "would fill it to the last byte");
+        let b = r.reserve(16).unwrap();
+        assert_eq!((r.available(), r.reserve(0)), (56, None));
         r.release(a, false);
         r.release(b, true);
         assert_eq!(drained(&mut r).len(), 1);
         assert_eq!(r.available(), 0);
-        assert!(r.reserve(56).is_some());
+        assert!(r.reserve(48).is_some());
         assert_eq!(r.reserve(u64::MAX), None);
     }
 }
