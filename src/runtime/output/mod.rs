@@ -14,12 +14,14 @@ pub mod pcap;
 pub mod printf;
 pub mod report;
 pub mod stack;
+pub mod symbols;
 pub mod text;
 pub mod time;
 pub mod value;
 pub mod writer;
 
 pub use names::{Frame, Names, NoSymbols, Symbols};
+pub use symbols::SystemSymbols;
 pub use time::Clocks;
 pub use writer::{Buffering, Writer};
 

@@ -10,6 +10,7 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use super::time::Clocks;
+use super::value::UserAddress;
 
 /// One line of a symbolized stack.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -26,13 +27,13 @@ pub struct Frame<'a> {
 
 /// Where names of addresses come from.
 pub trait Symbols {
-    /// Calls `emit` with the frames of a kernel address in the order they are printed: the
-    /// function, then what was inlined into it; not at all if nothing is known.
-    fn kernel(&mut self, addr: u64, emit: &mut dyn FnMut(Frame<'_>));
+    /// Calls `emit` with the frames of a kernel address, innermost first: what was inlined,
+    /// then the function; not at all if nothing is known. `call` says that the address follows
+    /// a call, which is what is to be named.
+    fn kernel(&mut self, addr: u64, call: bool, emit: &mut dyn FnMut(Frame<'_>));
 
-    /// Likewise for an address of process `pid`; `attach` is the attach point whose file the
-    /// address belongs to, which still helps when the process is gone.
-    fn user(&mut self, pid: u32, addr: u64, attach: Option<u32>, emit: &mut dyn FnMut(Frame<'_>));
+    /// Likewise for an address of a process.
+    fn user(&mut self, at: UserAddress, call: bool, emit: &mut dyn FnMut(Frame<'_>));
 
     /// Build id and file offset of an address of process `pid`.
     fn build_id(&mut self, pid: u32, addr: u64) -> Option<(Vec<u8>, u64)>;
@@ -43,8 +44,8 @@ pub trait Symbols {
 pub struct NoSymbols;
 
 impl Symbols for NoSymbols {
-    fn kernel(&mut self, _: u64, _: &mut dyn FnMut(Frame<'_>)) {}
-    fn user(&mut self, _: u32, _: u64, _: Option<u32>, _: &mut dyn FnMut(Frame<'_>)) {}
+    fn kernel(&mut self, _: u64, _: bool, _: &mut dyn FnMut(Frame<'_>)) {}
+    fn user(&mut self, _: UserAddress, _: bool, _: &mut dyn FnMut(Frame<'_>)) {}
     fn build_id(&mut self, _: u32, _: u64) -> Option<(Vec<u8>, u64)> {
         None
     }

@@ -16,27 +16,49 @@ pub(super) const LOST: &[u8] = b"        [stack was not kept: its map is full]\n
 
 /// Appends the lines of a stack; `ips` are addresses of eight bytes.
 pub fn frames(names: &mut Names, ty: StackTy, ips: &[u8], pid: u32, out: &mut Vec<u8>) {
-    for ip in ips.chunks_exact(8) {
-        let ip = ip.try_into().map_or(0, u64::from_ne_bytes);
+    for (i, ip) in ips.chunks_exact(8).enumerate() {
+        let at = Address {
+            kind: ty.kind,
+            ip: ip.try_into().map_or(0, u64::from_ne_bytes),
+            pid,
+            call: i > 0,
+        };
         match ty.mode {
-            StackMode::Bpftrace => indented(names, ty.kind, ip, pid, out),
-            StackMode::Perf => perf(names, ty.kind, ip, pid, out),
-            StackMode::Raw => push_display(out, format_args!("{ip:x}\n")),
-            StackMode::BuildId => build_id(names, ip, pid, out),
+            StackMode::Bpftrace => indented(names, at, out),
+            StackMode::Perf => perf(names, at, out),
+            StackMode::Raw => push_display(out, format_args!("{:x}\n", at.ip)),
+            StackMode::BuildId => build_id(names, at, out),
         }
     }
 }
 
-fn resolve(names: &mut Names, kind: StackKind, ip: u64, pid: u32, emit: &mut dyn FnMut(Frame<'_>)) {
-    match kind {
-        StackKind::Kernel => names.symbols.kernel(ip, emit),
-        StackKind::User => names.symbols.user(pid, ip, None, emit),
+/// One address of a stack.
+#[derive(Clone, Copy)]
+struct Address {
+    kind: StackKind,
+    ip: u64,
+    pid: u32,
+    /// Every frame but the innermost is where a call returns to.
+    call: bool,
+}
+
+fn resolve(names: &mut Names, at: Address, emit: &mut dyn FnMut(Frame<'_>)) {
+    match at.kind {
+        StackKind::Kernel => names.symbols.kernel(at.ip, at.call, emit),
+        StackKind::User => {
+            let user = UserAddress {
+                addr: at.ip,
+                pid: at.pid,
+                attach: None,
+            };
+            names.symbols.user(user, at.call, emit);
+        }
     }
 }
 
-fn indented(names: &mut Names, kind: StackKind, ip: u64, pid: u32, out: &mut Vec<u8>) {
+fn indented(names: &mut Names, at: Address, out: &mut Vec<u8>) {
     let mut known = false;
-    resolve(names, kind, ip, pid, &mut |f| {
+    resolve(names, at, &mut |f| {
         let Some(name) = f.name else { return };
         known = true;
         out.extend_from_slice(INDENT);
@@ -51,17 +73,17 @@ fn indented(names: &mut Names, kind: StackKind, ip: u64, pid: u32, out: &mut Vec
     });
     if !known {
         out.extend_from_slice(INDENT);
-        push_hex(out, ip);
+        push_hex(out, at.ip);
         out.push(b'\n');
     }
 }
 
-fn perf(names: &mut Names, kind: StackKind, ip: u64, pid: u32, out: &mut Vec<u8>) {
-    push_display(out, format_args!("\t{ip:x} "));
+fn perf(names: &mut Names, at: Address, out: &mut Vec<u8>) {
+    push_display(out, format_args!("\t{:x} ", at.ip));
     let start = out.len();
     let mut module = Vec::new();
     // One line per address: what was inlined has no address of its own.
-    resolve(names, kind, ip, pid, &mut |f| {
+    resolve(names, at, &mut |f| {
         if out.len() == start
             && let (Some(name), Some(offset)) = (f.name, f.offset)
         {
@@ -74,7 +96,7 @@ fn perf(names: &mut Names, kind: StackKind, ip: u64, pid: u32, out: &mut Vec<u8>
     if out.len() == start {
         out.extend_from_slice(b"[unknown]");
     }
-    if kind == StackKind::User {
+    if at.kind == StackKind::User {
         if module.is_empty() {
             module.extend_from_slice(b"[unknown]");
         }
@@ -85,8 +107,8 @@ fn perf(names: &mut Names, kind: StackKind, ip: u64, pid: u32, out: &mut Vec<u8>
     out.push(b'\n');
 }
 
-fn build_id(names: &mut Names, ip: u64, pid: u32, out: &mut Vec<u8>) {
-    match names.symbols.build_id(pid, ip) {
+fn build_id(names: &mut Names, at: Address, out: &mut Vec<u8>) {
+    match names.symbols.build_id(at.pid, at.ip) {
         Some((id, offset)) => {
             for b in id {
                 push_display(out, format_args!("{b:02x}"));
@@ -94,7 +116,7 @@ fn build_id(names: &mut Names, ip: u64, pid: u32, out: &mut Vec<u8>) {
             push_display(out, format_args!(" 0x{offset:x}\n"));
         }
         None => {
-            push_hex(out, ip);
+            push_hex(out, at.ip);
             out.push(b'\n');
         }
     }
@@ -103,9 +125,8 @@ fn build_id(names: &mut Names, ip: u64, pid: u32, out: &mut Vec<u8>) {
 /// Appends the name of a kernel address without its offset, or the address.
 pub fn kernel_symbol(names: &mut Names, addr: u64, out: &mut Vec<u8>) {
     let start = out.len();
-    names
-        .symbols
-        .kernel(addr, &mut |f| name_once(f, start, out));
+    let mut emit = |f: Frame<'_>| name_once(f, start, out);
+    names.symbols.kernel(addr, false, &mut emit);
     if out.len() == start {
         push_hex(out, addr);
     }
@@ -115,7 +136,7 @@ pub fn kernel_symbol(names: &mut Names, addr: u64, out: &mut Vec<u8>) {
 pub fn user_symbol(names: &mut Names, at: UserAddress, out: &mut Vec<u8>) {
     let start = out.len();
     let mut emit = |f: Frame<'_>| name_once(f, start, out);
-    names.symbols.user(at.pid, at.addr, at.attach, &mut emit);
+    names.symbols.user(at, false, &mut emit);
     if out.len() == start {
         push_hex(out, at.addr);
     }
@@ -138,7 +159,7 @@ pub(super) mod tests {
     pub(in super::super) struct Fake;
 
     impl Symbols for Fake {
-        fn kernel(&mut self, addr: u64, emit: &mut dyn FnMut(Frame<'_>)) {
+        fn kernel(&mut self, addr: u64, _: bool, emit: &mut dyn FnMut(Frame<'_>)) {
             if addr >= 0x1000 {
                 emit(Frame {
                     name: Some("vfs_read"),
@@ -147,20 +168,20 @@ pub(super) mod tests {
                 });
             }
         }
-        fn user(&mut self, _: u32, addr: u64, _: Option<u32>, emit: &mut dyn FnMut(Frame<'_>)) {
-            if addr == 0x1010 {
+        fn user(&mut self, at: UserAddress, _: bool, emit: &mut dyn FnMut(Frame<'_>)) {
+            if at.addr == 0x1010 {
                 let module = Some("/bin/x");
-                emit(Frame {
-                    name: Some("main"),
-                    offset: Some(16),
-                    module,
-                    source: Some(("/src/x.c", 3)),
-                });
                 emit(Frame {
                     name: Some("help"),
                     offset: None,
                     module,
                     source: Some(("/src/h.h", 9)),
+                });
+                emit(Frame {
+                    name: Some("main"),
+                    offset: Some(16),
+                    module,
+                    source: Some(("/src/x.c", 3)),
                 });
             }
         }
@@ -186,7 +207,7 @@ pub(super) mod tests {
     fn default_mode_shows_lines_and_inlined_functions() {
         assert_eq!(
             show(StackKind::User, StackMode::Bpftrace, &[0x1010, 0x5]),
-            "        main+16@/src/x.c:3\n        [inlined] help@/src/h.h:9\n        0x5\n"
+            "        [inlined] help@/src/h.h:9\n        main+16@/src/x.c:3\n        0x5\n"
         );
         assert_eq!(
             show(StackKind::Kernel, StackMode::Bpftrace, &[0x1020]),
