@@ -128,6 +128,11 @@ impl CEnv {
         self.defs.constants.get(name).copied()
     }
 
+    /// All enumeration constants, in no order.
+    pub fn constants(&self) -> impl Iterator<Item = (&str, EnumConstant)> {
+        self.defs.constants.iter().map(|(n, c)| (n.as_str(), *c))
+    }
+
     /// What an object-like macro stands for; `None` for other names and for empty macros.
     pub fn macro_value(&self, name: &str) -> Option<MacroValue> {
         {

@@ -94,6 +94,18 @@ impl Names for &Definitions {
     }
 
     fn type_info(&mut self, text: &str) -> Option<TypeInfo> {
+        if let Some((element, dims)) = text.split_once('[') {
+            let element = self.type_info(element.trim_end())?;
+            let dims = dims.split(['[', ']', ' ']).filter(|d| !d.is_empty());
+            let count = dims
+                .map(|d| u64::try_from(expr::number(d)?.bits).ok())
+                .try_fold(1u64, |n, d| n.checked_mul(d?))?;
+            return Some(TypeInfo {
+                size: element.size.checked_mul(count)?,
+                align: element.align,
+                integer: None,
+            });
+        }
         let words: Vec<&str> = text.split_ascii_whitespace().collect();
         if text.ends_with('*') {
             return Some(TypeInfo {

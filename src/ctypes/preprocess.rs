@@ -325,7 +325,8 @@ impl<'a> Preprocessor<'a> {
             }
             let line = self.rest_of_line();
             let Some(&word) = line.get(1) else { continue };
-            match self.names.text(word.sym) {
+            let name = self.names.text(word.sym).to_owned();
+            match name.as_str() {
                 "if" | "ifdef" | "ifndef" => depth += 1,
                 "endif" if depth == 0 => {
                     self.conditions().pop();
@@ -333,12 +334,8 @@ impl<'a> Preprocessor<'a> {
                 }
                 "endif" => depth -= 1,
                 "else" if depth == 0 && !taken => return,
-                "elif" if depth == 0 && !taken => {
-                    if self.condition(&line[2..], word) {
-                        return;
-                    }
-                }
-                name @ ("elifdef" | "elifndef") if depth == 0 && !taken => {
+                "elif" if depth == 0 && !taken && self.condition(&line[2..], word) => return,
+                "elifdef" | "elifndef" if depth == 0 && !taken => {
                     let defined = line
                         .get(2)
                         .is_some_and(|t| self.macros.get(t.sym).is_some());
