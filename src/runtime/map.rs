@@ -30,6 +30,9 @@ pub fn entry_size(def: &MapDef, cpus: usize) -> usize {
     }
 }
 
+/// What [`MapAccess::for_each`] calls with key and value of each entry.
+pub type Visit<'a> = dyn FnMut(&[u8], &[u8]) -> Result<()> + 'a;
+
 /// The maps of a running object.
 ///
 /// Keys are `key_size` bytes, values [`entry_size`] bytes. Array maps have the keys
@@ -44,7 +47,7 @@ pub trait MapAccess {
     ///
     /// # Errors
     /// A failed read of the map, or what `f` returned, which ends the walk.
-    fn for_each(&self, map: MapId, f: &mut dyn FnMut(&[u8], &[u8]) -> Result<()>) -> Result<()>;
+    fn for_each(&self, map: MapId, f: &mut Visit<'_>) -> Result<()>;
 
     /// Puts the value of `key` into `value` (its old contents are dropped, its memory is
     /// reused) and says whether there was one; if not, `value` is left empty.
@@ -114,11 +117,7 @@ impl KernelMaps {
 
     /// Reads entries in batches; `false` if the kernel cannot do that for this map (nothing
     /// was handed out then).
-    fn for_each_batch(
-        &self,
-        m: &Map,
-        f: &mut dyn FnMut(&[u8], &[u8]) -> Result<()>,
-    ) -> Result<bool> {
+    fn for_each_batch(&self, m: &Map, f: &mut Visit<'_>) -> Result<bool> {
         let (key, entry) = (m.key_size(), m.entry_size());
         let mut room = BATCH.min(m.max_entries() as usize).max(1);
         let mut keys = vec![0; room * key];
@@ -150,11 +149,7 @@ impl KernelMaps {
     }
 
     /// Reads entries one by one.
-    fn for_each_single(
-        &self,
-        m: &Map,
-        f: &mut dyn FnMut(&[u8], &[u8]) -> Result<()>,
-    ) -> Result<()> {
+    fn for_each_single(&self, m: &Map, f: &mut Visit<'_>) -> Result<()> {
         let mut value = vec![0; m.entry_size()];
         // A key that is deleted between two steps sends the walk back to the start, so keys
         // are collected first.
@@ -265,7 +260,7 @@ fn storage_types(size: u32) -> (Vec<u8>, u32, u32) {
     let strings = b"\0int\0char\0";
     // { name, kind << 24, size } and the word { encoding << 24 | bits } of an integer (kind 1);
     // kind 3 is an array: { element type, index type, count }.
-    let int = |name: u32, bytes: u32| [name, 1 << 24, bytes, 1 << 24 | bytes * 8];
+    let int = |name: u32, bytes: u32| [name, 1 << 24, bytes, (1 << 24) | (bytes * 8)];
     let array = [0, 3 << 24, 0, 2, 1, size];
     let types: Vec<u32> = [&int(1, 4)[..], &int(5, 1), &array].concat();
     let type_len = (types.len() * 4) as u32;
@@ -283,7 +278,7 @@ impl MapAccess for KernelMaps {
         self.cpus
     }
 
-    fn for_each(&self, map: MapId, f: &mut dyn FnMut(&[u8], &[u8]) -> Result<()>) -> Result<()> {
+    fn for_each(&self, map: MapId, f: &mut Visit<'_>) -> Result<()> {
         let m = self.get(map);
         let batch = &self.batch[map.0 as usize];
         if batch.get() {

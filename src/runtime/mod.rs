@@ -8,11 +8,19 @@ pub mod event;
 pub mod map;
 pub mod output;
 pub mod privilege;
+pub mod attach;
+pub mod load;
+pub mod map;
+pub mod output;
+pub mod privilege;
+pub mod ringbuf;
 pub mod sink;
 pub mod sys;
 #[cfg(test)]
 mod testing;
 pub mod symbolize;
+pub mod verifier;
 
+pub use load::{LoadOptions, Loaded};
 pub use map::{KernelMaps, MapAccess};
 pub use sink::{Flow, Sink};

@@ -433,6 +433,17 @@ pub struct ProgStats {
 
 /// Statistics of a program.
 pub fn prog_stats(prog: BorrowedFd<'_>) -> Result<ProgStats> {
+    let info = prog_info(prog)?;
+    Ok(ProgStats {
+        id: info.id,
+        run_time_ns: info.run_time_ns,
+        run_count: info.run_cnt,
+        recursion_misses: info.recursion_misses,
+        verified_insns: info.verified_insns,
+    })
+}
+
+fn prog_info(prog: BorrowedFd<'_>) -> Result<lib::bpf_prog_info> {
     // SAFETY: bpf_prog_info is plain data; all zero asks for no arrays.
     let mut info: lib::bpf_prog_info = unsafe { std::mem::zeroed() };
     let mut len = size_of::<lib::bpf_prog_info>() as u32;
@@ -444,13 +455,7 @@ pub fn prog_stats(prog: BorrowedFd<'_>) -> Result<ProgStats> {
             &mut len,
         ))
     })?;
-    Ok(ProgStats {
-        id: info.id,
-        run_time_ns: info.run_time_ns,
-        run_count: info.run_cnt,
-        recursion_misses: info.recursion_misses,
-        verified_insns: info.verified_insns,
-    })
+    Ok(info)
 }
 
 /// Makes the kernel measure run times of all programs while the descriptor is open (Linux 5.8).
@@ -646,12 +651,25 @@ pub fn raw_tracepoint_open_btf(prog: BorrowedFd<'_>) -> Result<OwnedFd> {
     })
 }
 
-/// Whether the kernel attaches one program to many user places in one link, with a sound pid
-/// filter (Linux 6.6, the filter 6.10). Asked once.
-pub fn has_uprobe_multi() -> bool {
-    static HAS: std::sync::OnceLock<bool> = std::sync::OnceLock::new();
-    *HAS.get_or_init(|| {
-        let Ok(prog) = trivial_kprobe(lib::BPF_TRACE_UPROBE_MULTI) else {
+/// Whether the pid of [`link_uprobe_multi`] means a process: at first (Linux 6.6 to 6.9) it
+/// meant a thread, and the others of its process were missed. Asked once.
+pub fn uprobe_multi_knows_processes() -> bool {
+    static KNOWS: std::sync::OnceLock<bool> = std::sync::OnceLock::new();
+    *KNOWS.get_or_init(|| {
+        // r0 = 0; exit
+        let insns = [[0xb7, 0, 0, 0, 0, 0, 0, 0], [0x95, 0, 0, 0, 0, 0, 0, 0]];
+        let spec = ProgSpec {
+            ty: lib::BPF_PROG_TYPE_KPROBE,
+            expected_attach_type: lib::BPF_TRACE_UPROBE_MULTI,
+            name: c"pid",
+            license: c"GPL",
+            insns: &insns,
+            target: AttachTarget::None,
+            btf: None,
+            funcs: &[],
+            lines: &[],
+        };
+        let Ok(prog) = prog_load(&spec, None).0 else {
             return false;
         };
         let one = UprobeMulti {
@@ -659,47 +677,78 @@ pub fn has_uprobe_multi() -> bool {
             semaphores: vec![0],
             cookies: vec![0],
         };
-        // A directory is no file to probe: EBADF from a kernel that knows the link type.
-        let known = link_uprobe_multi(prog.as_fd(), Path::new("/"), 0, &one, false);
-        if known.is_ok() || !known.is_err_and(|e| e.errno() == Some(libc::EBADF)) {
-            return false;
-        }
-        // Kernels that compare threads where they mean processes take -1 for a pid and then
-        // miss the file; the others refuse it.
-        let pid = link_uprobe_multi(prog.as_fd(), Path::new("/"), u32::MAX, &one, false);
-        pid.is_err_and(|e| e.errno() == Some(libc::EINVAL))
+        // The kernels that know refuse -1 before they look at the file; the others find that a
+        // directory cannot be probed (EBADF).
+        let r = link_uprobe_multi(prog.as_fd(), Path::new("/"), u32::MAX, &one, false);
+        r.is_err_and(|e| e.errno() == Some(libc::EINVAL))
     })
 }
 
-/// Whether the kernel attaches one program to many kernel functions in one link (Linux 5.18,
-/// with CONFIG_FPROBE). Asked once.
-pub fn has_kprobe_multi() -> bool {
-    static HAS: std::sync::OnceLock<bool> = std::sync::OnceLock::new();
-    *HAS.get_or_init(|| {
-        let Ok(prog) = trivial_kprobe(lib::BPF_TRACE_KPROBE_MULTI) else {
-            return false;
+/// A descriptor for the BTF object of a kernel module (Linux 5.11).
+///
+/// # Errors
+/// No such module, or it has no BTF.
+pub fn module_btf(module: &str) -> Result<OwnedFd> {
+    let mut id = 0;
+    loop {
+        // SAFETY: the kernel writes one word.
+        call("BPF_BTF_GET_NEXT_ID", || unsafe {
+            i64::from(lib::bpf_btf_get_next_id(id, &mut id))
+        })
+        .with_context(|| format!("no types of module {module}"))?;
+        // SAFETY: no memory is passed.
+        let fd = call_fd("BPF_BTF_GET_FD_BY_ID", || unsafe {
+            i64::from(lib::bpf_btf_get_fd_by_id(id))
+        });
+        // One that went away between the two calls.
+        let Ok(fd) = fd else { continue };
+        let mut name = [0u8; 64];
+        let mut info = lib::bpf_btf_info {
+            name: name.as_mut_ptr() as u64,
+            name_len: name.len() as u32,
+            ..Default::default()
         };
-        // A function that every kernel has and nobody calls while we look.
-        link_kprobe_multi(prog.as_fd(), &[c"bpf_link_prime".to_owned()], &[0], false).is_ok()
-    })
+        btf_info(fd.as_fd(), &mut info)?;
+        let len = name.iter().position(|&b| b == 0).unwrap_or(name.len());
+        if info.kernel_btf != 0 && &name[..len] == module.as_bytes() {
+            return Ok(fd);
+        }
+    }
 }
 
-/// A kprobe program that returns 0 at once, for feature tests.
-fn trivial_kprobe(attach_type: lib::bpf_attach_type) -> Result<OwnedFd> {
-    // r0 = 0; exit
-    let insns = [[0xb7, 0, 0, 0, 0, 0, 0, 0], [0x95, 0, 0, 0, 0, 0, 0, 0]];
-    let spec = ProgSpec {
-        ty: lib::BPF_PROG_TYPE_KPROBE,
-        expected_attach_type: attach_type,
-        name: c"probe",
-        license: c"GPL",
-        insns: &insns,
-        target: AttachTarget::None,
-        btf: None,
-        funcs: &[],
-        lines: &[],
+/// The BTF that BPF program `prog` was loaded with.
+///
+/// # Errors
+/// It has none.
+pub fn prog_btf(prog: BorrowedFd<'_>) -> Result<Vec<u8>> {
+    let id = prog_info(prog)?.btf_id;
+    if id == 0 {
+        return Err(Error::not_found("the program has no type information"));
+    }
+    // SAFETY: no memory is passed.
+    let fd = call_fd("BPF_BTF_GET_FD_BY_ID", || unsafe {
+        i64::from(lib::bpf_btf_get_fd_by_id(id))
+    })?;
+    let mut info = lib::bpf_btf_info::default();
+    btf_info(fd.as_fd(), &mut info)?;
+    let mut data = vec![0; info.btf_size as usize];
+    info = lib::bpf_btf_info {
+        btf: data.as_mut_ptr() as u64,
+        btf_size: data.len() as u32,
+        ..Default::default()
     };
-    prog_load(&spec, None).0.context("feature test")
+    btf_info(fd.as_fd(), &mut info)?;
+    Ok(data)
+}
+
+fn btf_info(fd: BorrowedFd<'_>, info: &mut lib::bpf_btf_info) -> Result<()> {
+    let mut len = size_of::<lib::bpf_btf_info>() as u32;
+    // SAFETY: the kernel writes at most `len` bytes to `info`, and to the buffers in it as much
+    // as it says they hold; the caller keeps them alive.
+    call("BPF_OBJ_GET_INFO_BY_FD", || unsafe {
+        i64::from(lib::bpf_btf_get_info_by_fd(fd.as_raw_fd(), info, &mut len))
+    })
+    .map(drop)
 }
 
 #[cfg(test)]

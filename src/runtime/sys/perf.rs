@@ -84,7 +84,7 @@ pub fn open_uprobe(
     if semaphore > u64::from(u32::MAX) {
         return Err(Error::invalid("semaphore beyond 4 GiB in the file"));
     }
-    let config = u64::from(ret) | semaphore << 32;
+    let config = u64::from(ret) | (semaphore << 32);
     let mut attr = new_attr(pmu_type("uprobe", &PMU)?, config);
     attr.__bindgen_anon_3.uprobe_path = path.as_ptr() as u64;
     attr.__bindgen_anon_4.probe_offset = offset;

@@ -144,7 +144,7 @@ pub fn effective_capabilities() -> Result<u64> {
 
 /// Whether the process has `cap`, or all-powerful CAP_SYS_ADMIN in its place.
 pub fn has(cap: Capability, effective: u64) -> bool {
-    let bit = |c: Capability| effective >> (c as u32) & 1 == 1;
+    let bit = |c: Capability| (effective >> (c as u32)) & 1 == 1;
     let implied = matches!(cap, Capability::Bpf | Capability::Perfmon);
     bit(cap) || (implied && bit(Capability::SysAdmin))
 }
