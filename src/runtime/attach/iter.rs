@@ -30,7 +30,7 @@ impl Attacher<'_> {
                 e.context(format!("cannot pin at {}", path.display()))
             })?;
         }
-        Ok(Link::new(vec![link], Vec::new()))
+        Ok(Link::new(vec![link], Vec::new()).quick())
     }
 
     /// Runs an iterator that was attached, in a thread of its own: its records would not fit

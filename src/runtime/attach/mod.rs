@@ -28,7 +28,7 @@ use crate::error::{Error, Result};
 use crate::object::{Attach, AttachPoint, ProgramType};
 
 pub use iter::IterRun;
-pub use link::{Leftover, Link};
+pub use link::{Link, Release, detach};
 
 /// What attaching needs to know.
 #[derive(Clone, Copy, Debug)]

@@ -30,6 +30,6 @@ impl Attacher<'_> {
             Some(libc::EINVAL) => e.context("the script reads past the tracepoint's arguments"),
             _ => privilege::explain(e, &[Capability::Bpf, Capability::Perfmon]),
         })?;
-        Ok(Link::new(vec![link], Vec::new()))
+        Ok(Link::new(vec![link], Vec::new()).quick())
     }
 }

@@ -1,7 +1,7 @@
 //! Processes: starting one that waits at its first instruction, signals, capabilities, and the
-//! fork that takes over slow clean-up.
+//! copy that takes over slow clean-up.
 
-use std::os::fd::{AsRawFd, BorrowedFd};
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, ExitStatus};
 
@@ -67,38 +67,123 @@ pub fn exit_code(status: ExitStatus) -> i32 {
         .unwrap_or(0)
 }
 
-/// Ends the process at once with `code` while a forked copy of it holds on to all descriptors
-/// and closes them in the background: closing a perf event can take the kernel 300 ms, and
-/// whoever waits for us need not. The copy lets go of `release` (standard streams, output
-/// files) first, so that nobody waits for an end of file either.
+/// Closes `links` and then `events` in a forked copy of the process, where it is the copy and
+/// not we who waits for the kernel: some 40 ms for a link, up to 300 ms for an event. Returns once
+/// the programs of all links are off, while the kernel still waits for whoever runs them.
 ///
-/// Everything must be flushed: neither buffers nor destructors run.
-pub fn exit_leaving_descriptors(code: i32, release: &[BorrowedFd<'_>]) -> ! {
-    // Readable once all of this process is gone, and its references to descriptors with it: a
-    // copy that closed earlier would leave the work to us.
-    let gone = super::wait::pidfd_open(std::process::id());
-    if let Ok(gone) = gone
-        // SAFETY: fork has no preconditions; the child calls async-signal-safe functions only.
-        && let Ok(0) = call("fork", || unsafe { i64::from(libc::fork()) })
-    {
-        for fd in release {
-            // SAFETY: we are about to exit and use none of them again.
-            unsafe { libc::close(fd.as_raw_fd()) };
+/// The second part of a link is how many places it has: taking the program off thousands takes
+/// time, so such links are waited for.
+///
+/// The copy keeps nothing else open: nobody who waits for our output to end waits for it.
+///
+/// # Errors
+/// No process or no descriptors are to be had; then the descriptors come back, open.
+pub fn close_in_copy(
+    links: Vec<(OwnedFd, usize)>,
+    events: Vec<OwnedFd>,
+) -> std::result::Result<(), (Vec<(OwnedFd, usize)>, Vec<OwnedFd>)> {
+    let (Ok((mut told, tell)), Ok((go, hold))) = (std::io::pipe(), std::io::pipe()) else {
+        return Err((links, events));
+    };
+    // SAFETY: the child runs `bury` only, which takes no lock that another thread of ours could
+    // hold (the C library makes its allocator usable after fork), and ends by _exit.
+    match call("fork", || unsafe { i64::from(libc::fork()) }) {
+        Err(_) => return Err((links, events)),
+        Ok(0) => {
+            bury(links, events, tell, go);
+            // SAFETY: ends the copy without running anything registered for our own exit.
+            unsafe { libc::_exit(0) }
         }
-        let mut poll = libc::pollfd {
-            fd: gone.as_raw_fd(),
-            events: libc::POLLIN,
-            revents: 0,
-        };
-        // SAFETY: `poll` is one entry and outlives the call; _exit ends the process.
-        unsafe {
-            while libc::poll(&mut poll, 1, -1) < 0 && *libc::__errno_location() == libc::EINTR {}
-            libc::_exit(0)
+        Ok(_) => {}
+    }
+    // Not the last references: this takes no time.
+    let count = links.len();
+    drop((links, events, tell));
+    // Now the copy's are the last ones.
+    drop(hold);
+    let mut byte = [0];
+    for _ in 0..count {
+        // An early end means that the copy was killed, which closed everything too.
+        if !matches!(std::io::Read::read(&mut told, &mut byte), Ok(1)) {
+            break;
         }
     }
-    // Without a copy the exit itself closes everything, and takes as long as it takes.
-    // SAFETY: ends the process without running destructors, as documented.
-    unsafe { libc::_exit(code) }
+    // The copy tells just before it closes; a program is off microseconds later.
+    std::thread::sleep(std::time::Duration::from_millis(1));
+    Ok(())
+}
+
+/// Threads that close links: each waits for a grace period of the kernel, which they share.
+const CLOSERS: usize = 128;
+
+/// Places of a link from which on taking them off takes noticeable time.
+const MANY_PLACES: usize = 64;
+
+/// The forked copy's work.
+fn bury(
+    links: Vec<(OwnedFd, usize)>,
+    events: Vec<OwnedFd>,
+    tell: std::io::PipeWriter,
+    mut go: std::io::PipeReader,
+) {
+    let mut keep: Vec<u32> = links
+        .iter()
+        .map(|(fd, _)| fd)
+        .chain(&events)
+        .map(|fd| fd.as_raw_fd() as u32)
+        .chain([tell.as_raw_fd() as u32, go.as_raw_fd() as u32])
+        .collect();
+    keep.sort_unstable();
+    let mut from = 0;
+    for fd in keep.into_iter().chain([u32::MAX]) {
+        if fd > from {
+            // SAFETY: the copy uses none of these again, and _exit drops nothing that owns them.
+            let _ = call("close_range", || unsafe {
+                libc::syscall(libc::SYS_close_range, from, fd - 1, 0)
+            });
+        }
+        from = fd.saturating_add(1);
+    }
+    // Readable at its end: when the parent has closed its copies.
+    let _ = std::io::Read::read(&mut go, &mut [0]);
+    close_links(links, |_| {
+        let _ = std::io::Write::write(&mut &tell, &[1]);
+    });
+    close_events(events);
+}
+
+/// Closes links in parallel; calls `off` for each, at the latest when its program is off (but
+/// for microseconds).
+pub fn close_links(links: Vec<(OwnedFd, usize)>, off: impl Fn(usize) + Sync) {
+    let close = |(fd, places): (OwnedFd, usize)| {
+        let late = places >= MANY_PLACES;
+        if !late {
+            off(places);
+        }
+        drop(fd);
+        if late {
+            off(places);
+        }
+    };
+    in_parallel(links, close);
+}
+
+/// Closes events in parallel.
+pub fn close_events(events: Vec<OwnedFd>) {
+    in_parallel(events, drop);
+}
+
+fn in_parallel<T: Send>(items: Vec<T>, f: impl Fn(T) + Sync) {
+    let size = items.len().div_ceil(CLOSERS).max(1);
+    let mut items = items.into_iter();
+    let f = &f;
+    std::thread::scope(|scope| {
+        while items.len() > size {
+            let part: Vec<T> = items.by_ref().take(size).collect();
+            scope.spawn(move || part.into_iter().for_each(f));
+        }
+        items.for_each(f);
+    });
 }
 
 /// A Linux capability that some probe needs.
