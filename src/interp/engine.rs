@@ -14,6 +14,7 @@ use crate::codegen::disasm::Line;
 use crate::codegen::insn::Insn;
 use crate::error::{Error, ErrorKind, Result};
 use crate::object::{Attach, MapId, Object, Rate};
+use crate::runtime::map::Visit;
 use crate::runtime::{Flow, MapAccess, Sink};
 
 /// Bytes of the context that programs get: zeros, as many as any context has
@@ -64,7 +65,7 @@ impl MapAccess for UserMaps {
         self.0.borrow().cpus()
     }
 
-    fn for_each(&self, map: MapId, f: &mut dyn FnMut(&[u8], &[u8]) -> Result<()>) -> Result<()> {
+    fn for_each(&self, map: MapId, f: Visit<'_>) -> Result<()> {
         let machine = self.0.borrow();
         let map = machine.map(map).ok_or_else(no_such_map)?;
         map.entries().try_for_each(|e| f(&e.key, e.value))

@@ -477,6 +477,14 @@ impl<'o> Printer<'o> {
 }
 
 impl Sink for Printer<'_> {
+    fn attached(&mut self, probes: usize) -> Result<()> {
+        Printer::attached(self, probes)
+    }
+
+    fn warning(&mut self, text: &str) -> Result<()> {
+        self.message(Level::Warning, text)
+    }
+
     fn record(&mut self, bytes: &[u8], maps: &dyn MapAccess) -> Result<Flow> {
         if self.writer.is_broken() {
             return Ok(Flow::Exit(0));

@@ -31,7 +31,7 @@ pub fn entry_size(def: &MapDef, cpus: usize) -> usize {
 }
 
 /// What [`MapAccess::for_each`] calls with key and value of each entry.
-pub type Visit<'a> = dyn FnMut(&[u8], &[u8]) -> Result<()> + 'a;
+pub type Visit<'a> = &'a mut (dyn FnMut(&[u8], &[u8]) -> Result<()> + 'a);
 
 /// The maps of a running object.
 ///
@@ -47,7 +47,7 @@ pub trait MapAccess {
     ///
     /// # Errors
     /// A failed read of the map, or what `f` returned, which ends the walk.
-    fn for_each(&self, map: MapId, f: &mut Visit<'_>) -> Result<()>;
+    fn for_each(&self, map: MapId, f: Visit<'_>) -> Result<()>;
 
     /// Puts the value of `key` into `value` (its old contents are dropped, its memory is
     /// reused) and says whether there was one; if not, `value` is left empty.
@@ -117,7 +117,7 @@ impl KernelMaps {
 
     /// Reads entries in batches; `false` if the kernel cannot do that for this map (nothing
     /// was handed out then).
-    fn for_each_batch(&self, m: &Map, f: &mut Visit<'_>) -> Result<bool> {
+    fn for_each_batch(&self, m: &Map, f: Visit<'_>) -> Result<bool> {
         let (key, entry) = (m.key_size(), m.entry_size());
         let mut room = BATCH.min(m.max_entries() as usize).max(1);
         let mut keys = vec![0; room * key];
@@ -149,7 +149,7 @@ impl KernelMaps {
     }
 
     /// Reads entries one by one.
-    fn for_each_single(&self, m: &Map, f: &mut Visit<'_>) -> Result<()> {
+    fn for_each_single(&self, m: &Map, f: Visit<'_>) -> Result<()> {
         let mut value = vec![0; m.entry_size()];
         // A key that is deleted between two steps sends the walk back to the start, so keys
         // are collected first.
@@ -279,7 +279,7 @@ impl MapAccess for KernelMaps {
         self.cpus
     }
 
-    fn for_each(&self, map: MapId, f: &mut Visit<'_>) -> Result<()> {
+    fn for_each(&self, map: MapId, f: Visit<'_>) -> Result<()> {
         let m = self.get(map);
         let batch = &self.batch[map.0 as usize];
         if batch.get() {

@@ -4,21 +4,18 @@
 //! touches the kernel goes through [`sys`]. Nothing here knows the language.
 
 pub mod aggregate;
-pub mod event;
-pub mod map;
-pub mod output;
-pub mod privilege;
 pub mod attach;
+pub mod event;
 pub mod load;
 pub mod map;
 pub mod output;
 pub mod privilege;
 pub mod ringbuf;
 pub mod sink;
+pub mod symbolize;
 pub mod sys;
 #[cfg(test)]
 mod testing;
-pub mod symbolize;
 pub mod verifier;
 
 pub use load::{LoadOptions, Loaded};

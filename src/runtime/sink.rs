@@ -20,6 +20,22 @@ pub enum Flow {
 
 /// Receives what a run produces.
 pub trait Sink {
+    /// So many probes are attached, BEGIN and END included. Called once, before any record.
+    ///
+    /// # Errors
+    /// As for [`record`](Self::record).
+    fn attached(&mut self, _probes: usize) -> Result<()> {
+        Ok(())
+    }
+
+    /// Something the user should know although the run goes on: a probe that is missing.
+    ///
+    /// # Errors
+    /// As for [`record`](Self::record).
+    fn warning(&mut self, _text: &str) -> Result<()> {
+        Ok(())
+    }
+
     /// One record of the ring buffer, header included (see `crate::object`). The bytes are
     /// the ring buffer's own and gone after the call.
     ///

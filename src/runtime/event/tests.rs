@@ -9,6 +9,7 @@ use super::*;
 use crate::object::{
     AggStorage, EnumTable, Format as PrintfFormat, MapDef, MapKind, MapRole, MapValue,
 };
+use crate::runtime::map::Visit;
 use crate::runtime::output::{Buffering, Clocks, NoSymbols};
 use crate::types::{AggKind, AggTy, StackKind, StackMode, StackTy};
 
@@ -29,7 +30,7 @@ impl MapAccess for Maps {
     fn cpus(&self) -> usize {
         2
     }
-    fn for_each(&self, map: MapId, f: &mut dyn FnMut(&[u8], &[u8]) -> Result<()>) -> Result<()> {
+    fn for_each(&self, map: MapId, f: Visit<'_>) -> Result<()> {
         for ((id, key), value) in self.entries.borrow().iter() {
             if *id == map.0 {
                 f(key, value)?;
