@@ -1,7 +1,8 @@
 //! The `rtrace` command: hands argv to the library and exits with its code.
 
-use std::process::ExitCode;
+use std::ffi::OsString;
 
-fn main() -> ExitCode {
-    ExitCode::SUCCESS
+fn main() {
+    let argv: Vec<OsString> = std::env::args_os().collect();
+    std::process::exit(rtrace::cli::main(&argv));
 }

@@ -1,7 +1,70 @@
 //! The command line: argv in, exit code out.
 //!
 //! Data goes to standard output, everything else to standard error. Nothing is opened before
-//! the options say that it is needed.
+//! the options say that it is needed. Exit codes: 0 fine, the script's own `exit(n)`, 1 for a
+//! refused command line or script, 255 where loading, attaching or running failed.
 
 pub mod args;
+mod commands;
 pub mod flags;
+mod info;
+mod input;
+mod terminal;
+
+use std::ffi::OsString;
+
+use args::{Args, Mode};
+use terminal::{complain, say};
+
+/// A refused command line or script.
+pub const REFUSED: i32 = 1;
+/// Loading, attaching or running failed.
+pub const FAILED: i32 = 255;
+
+/// Runs the command that `argv` (program name first) asks for and gives the exit code.
+pub fn main(argv: &[OsString]) -> i32 {
+    if let Some(code) = argv.get(1).and_then(|name| commands::run(name, &argv[2..])) {
+        return code;
+    }
+    let args = match args::parse(argv) {
+        Ok(args) => args,
+        Err(refusal) => {
+            complain(&refusal.message);
+            if refusal.help {
+                complain(&flags::help());
+            }
+            return REFUSED;
+        }
+    };
+    dispatch(&args)
+}
+
+fn dispatch(args: &Args) -> i32 {
+    if args.help {
+        say(&flags::help());
+        return 0;
+    }
+    if args.version {
+        say(concat!("rtrace v", env!("CARGO_PKG_VERSION"), "\n"));
+        return 0;
+    }
+    if args.info {
+        say(&info::text());
+        return 0;
+    }
+    let Some(program) = &args.program else {
+        complain("ERROR: USAGE: filename or -e 'program' required.");
+        return REFUSED;
+    };
+    let input = match input::read(program) {
+        Ok(input) => input,
+        Err(message) => {
+            complain(&message);
+            return REFUSED;
+        }
+    };
+    if args.mode == Mode::Format {
+        return commands::format_one(&input);
+    }
+    REFUSED
+}
