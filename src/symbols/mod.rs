@@ -14,4 +14,5 @@ pub mod nearest;
 pub mod paths;
 pub mod perfmap;
 pub mod target;
+pub mod unwind;
 pub mod usdt;
