@@ -19,7 +19,6 @@ mod helpers;
 mod machine;
 mod map;
 mod memory;
-mod printk;
 mod ring;
 #[cfg(test)]
 mod tests;

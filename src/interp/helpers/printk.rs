@@ -4,20 +4,18 @@
 //! `%pks` read a string of the kernel, `%pus` one of the current task. A string that cannot
 //! be read shows as nothing. Anything else in a format is an error, as it is in the kernel.
 
-use super::fault::FaultKind;
-use super::vm::Run;
-use super::world::Space;
+use super::super::fault::FaultKind;
+use super::super::vm::Run;
+use super::super::world::Space;
+use super::{Outcome, err, size};
+use crate::codegen::insn::STACK_SIZE;
 
 /// Longest string that `%s` shows.
 const MAX_STRING: usize = 512;
 
 /// The text of `format` (up to its first NUL) with `args`; `None` where the format is invalid
 /// or asks for more arguments than there are.
-pub fn format(
-    run: &mut Run<'_>,
-    format: &[u8],
-    args: &[u64],
-) -> Result<Option<Vec<u8>>, FaultKind> {
+fn expand(run: &mut Run<'_>, format: &[u8], args: &[u64]) -> Result<Option<Vec<u8>>, FaultKind> {
     let mut out = Vec::new();
     let mut args = args.iter().copied();
     let mut rest = format.split(|&b| b == 0).next().unwrap_or_default();
@@ -137,11 +135,68 @@ fn convert(run: &mut Run<'_>, spec: &Spec, arg: u64) -> Result<Vec<u8>, FaultKin
         Conv::Char => vec![arg as u8],
         Conv::Str(space) => {
             let mut buf = vec![0; MAX_STRING];
-            match super::helpers::read_string(run, space, arg, &mut buf)? {
+            match super::read::read_string(run, space, arg, &mut buf)? {
                 Ok(len) => buf.truncate(len.saturating_sub(1)),
                 Err(_) => buf.clear(),
             }
             buf
         }
     })
+}
+
+// Up to 12 arguments of the printf-like helpers, from an array of u64.
+fn array_of_args(run: &mut Run<'_>, addr: u64, len: u64) -> Result<Vec<u64>, FaultKind> {
+    let bytes = run.view(addr, size(5, len)?)?;
+    let (words, _) = bytes.as_chunks::<8>();
+    Ok(words.iter().map(|&w| u64::from_ne_bytes(w)).collect())
+}
+
+fn trace(run: &mut Run<'_>, format: &[u8], args: &[u64]) -> Outcome {
+    match expand(run, format, args)? {
+        Some(text) => {
+            run.world.trace(&text);
+            Ok(text.len() as u64)
+        }
+        None => Ok(err(libc::EINVAL)),
+    }
+}
+
+/// `bpf_trace_printk(fmt, size, ...)`: bytes traced.
+pub fn trace_printk(run: &mut Run<'_>, a: [u64; 5]) -> Outcome {
+    let format = run.copied(a[0], size(2, a[1])?)?;
+    let result = trace(run, &format, &a[2..]);
+    run.recycle(format);
+    result
+}
+
+/// `bpf_trace_vprintk(fmt, size, args, args_size)`
+pub fn trace_vprintk(run: &mut Run<'_>, a: [u64; 5]) -> Outcome {
+    let format = run.copied(a[0], size(2, a[1])?)?;
+    let args = array_of_args(run, a[2], a[3])?;
+    let result = trace(run, &format, &args);
+    run.recycle(format);
+    result
+}
+
+/// `bpf_snprintf(str, size, fmt, args, args_size)`: bytes of the whole text and its NUL.
+pub fn snprintf(run: &mut Run<'_>, a: [u64; 5]) -> Outcome {
+    let len = size(2, a[1])?;
+    let mut format = Vec::new();
+    // The format is constant memory that ends at its NUL.
+    while !format.ends_with(&[0]) && format.len() < STACK_SIZE {
+        let at = a[2].wrapping_add(format.len() as u64);
+        format.push(run.view(at, 1)?[0]);
+    }
+    let args = array_of_args(run, a[3], a[4])?;
+    let Some(text) = expand(run, &format, &args)? else {
+        return Ok(err(libc::EINVAL));
+    };
+    let to = run.view_mut(a[0], len)?;
+    let n = text.len().min(len.saturating_sub(1));
+    let (text_part, rest) = to.split_at_mut(n.min(to.len()));
+    text_part.copy_from_slice(&text[..n]);
+    if let Some(end) = rest.first_mut() {
+        *end = 0;
+    }
+    Ok(text.len() as u64 + 1)
 }
