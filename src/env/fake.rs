@@ -63,6 +63,15 @@ impl FakeEnv {
         self
     }
 
+    /// With the types, functions and raw tracepoints that C text declares, in place of other
+    /// kernel types: definitions, prototypes, and prototypes after the word `tracepoint`.
+    ///
+    /// # Errors
+    /// Text that the C front end does not take.
+    pub fn with_kernel(self, text: &str) -> Result<Self> {
+        Ok(self.with_btf(Btf::from_bytes(super::btf::from_c::blob(text)?, None)?))
+    }
+
     /// With the types of a module.
     #[must_use]
     pub fn with_module(mut self, name: &str, btf: impl Into<Arc<Btf>>) -> Self {

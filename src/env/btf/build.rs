@@ -80,6 +80,11 @@ impl Builder {
         id
     }
 
+    /// A floating-point number of `size` bytes.
+    pub fn float(&mut self, name: &str, size: u32) -> TypeId {
+        self.push(name, Kind::Float, false, 0, size)
+    }
+
     /// A type that refers to one other: pointer, qualifier, typedef, function, type tag.
     pub fn wrap(&mut self, kind: Kind, name: &str, target: TypeId) -> TypeId {
         self.push(name, kind, false, 0, target.0)

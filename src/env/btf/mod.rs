@@ -8,6 +8,7 @@
 //! A module's blob continues the numbering of types and strings of vmlinux, its base.
 
 pub mod build;
+pub mod from_c;
 pub mod query;
 pub mod raw;
 
