@@ -256,7 +256,6 @@ impl<'a> Formatter<'a> {
             self.put(text);
         }
         if let Some(e) = &p.predicate {
-            let before = self.out.len();
             self.put(" /");
             let at = self.out.len();
             self.expr(e);
@@ -264,7 +263,6 @@ impl<'a> Formatter<'a> {
             if self.out[at..].starts_with(['*', '/']) {
                 self.out.insert(at, ' ');
             }
-            debug_assert!(self.out.len() > before);
             self.put("/");
         }
         self.put(" ");
