@@ -8,6 +8,7 @@
 
 use std::collections::HashMap;
 
+use crate::ir::cfg::reverse_postorder;
 use crate::ir::inst::{AtomicOp as IrAtomic, BinOp, Cond, MemTy};
 use crate::ir::{Block, Func, Inst, Slot, Term, Value, Width};
 use crate::object::{Loc, MapId};
@@ -25,7 +26,7 @@ const UNROLL: usize = 16;
 pub fn select(func: &Func) -> MFunc {
     let (order, cold) = layout::order(func);
     let mut sel = Selector::new(func);
-    sel.find_needed(&layout::reverse_postorder(func));
+    sel.find_needed(&reverse_postorder(func));
     // Positions of the IR blocks among the machine blocks; edge blocks come later, each after
     // the block it leaves or, if rare, at the end.
     let mut tail = Vec::new();

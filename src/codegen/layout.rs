@@ -5,50 +5,8 @@
 //! not take jumps back from them for loops. Unreachable blocks are left out: the kernel
 //! rejects a program that has any.
 
+use crate::ir::cfg::reverse_postorder;
 use crate::ir::{Block, Func, Term};
-
-/// Reachable blocks of `func` in reverse postorder.
-pub fn reverse_postorder(func: &Func) -> Vec<Block> {
-    let mut seen = vec![false; func.blocks.len()];
-    let mut order = Vec::with_capacity(func.blocks.len());
-    // A block and how many of its successors were visited.
-    let mut stack = vec![(Func::ENTRY, 0u8)];
-    seen[Func::ENTRY.index()] = true;
-    while let Some((b, next)) = stack.last_mut() {
-        let succ = match (&func.block(*b).term, *next) {
-            (Some(Term::Jump(to, _)), 0) => Some(*to),
-            // What is visited last comes first in the result: the likely way.
-            (
-                Some(Term::Br {
-                    then,
-                    els,
-                    then_cold,
-                    ..
-                }),
-                0 | 1,
-            ) => Some(if (*next == 0) == *then_cold {
-                then.0
-            } else {
-                els.0
-            }),
-            _ => None,
-        };
-        *next += 1;
-        match succ {
-            Some(s) if !seen[s.index()] => {
-                seen[s.index()] = true;
-                stack.push((s, 0));
-            }
-            Some(_) => {}
-            None => {
-                order.push(*b);
-                stack.pop();
-            }
-        }
-    }
-    order.reverse();
-    order
-}
 
 /// For every block whether it is reached by rare ways only. `rpo` is the reverse postorder.
 pub fn cold_blocks(func: &Func, rpo: &[Block]) -> Vec<bool> {

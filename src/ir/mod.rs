@@ -8,6 +8,7 @@
 //! `map2`, `fn1`.
 
 pub mod builder;
+pub mod cfg;
 pub mod entity;
 pub mod eval;
 pub mod func;

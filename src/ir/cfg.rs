@@ -1,0 +1,222 @@
+//! The control-flow graph of a function: order, predecessors, dominators.
+//!
+//! Computed at once in near-linear time and valid until a terminator changes. Unreachable
+//! blocks are in no list.
+
+use super::entity::Block;
+use super::func::Func;
+use super::inst::Term;
+
+/// Facts about the blocks of a function.
+#[derive(Debug)]
+pub struct Cfg {
+    /// Reachable blocks in reverse postorder: a block comes after its dominators.
+    pub rpo: Vec<Block>,
+    /// Reachable predecessors of each block; one that branches here both ways counts twice.
+    pub preds: Vec<Vec<Block>>,
+    /// Position of each block in `rpo`, `u32::MAX` if unreachable.
+    number: Vec<u32>,
+    /// Immediate dominator; the entry and unreachable blocks are their own.
+    idom: Vec<Block>,
+    /// First and last visit of each block in a walk of the dominator tree.
+    visit: Vec<(u32, u32)>,
+}
+
+impl Cfg {
+    /// Analyses `func`.
+    pub fn new(func: &Func) -> Self {
+        let rpo = reverse_postorder(func);
+        let n = func.blocks.len();
+        let mut number = vec![u32::MAX; n];
+        let mut preds = vec![Vec::new(); n];
+        for (i, &b) in rpo.iter().enumerate() {
+            number[b.index()] = i as u32;
+            if let Some(t) = &func.block(b).term {
+                t.successors().for_each(|s| preds[s.index()].push(b));
+            }
+        }
+        let mut cfg = Self {
+            rpo,
+            preds,
+            number,
+            idom: (0..n as u32).map(Block).collect(),
+            visit: vec![(0, 0); n],
+        };
+        cfg.dominators();
+        cfg.walk();
+        cfg
+    }
+
+    /// The iterative algorithm of Cooper, Harvey and Kennedy.
+    fn dominators(&mut self) {
+        let mut known = vec![false; self.idom.len()];
+        if let Some(entry) = self.rpo.first() {
+            known[entry.index()] = true;
+        }
+        let mut changed = true;
+        while changed {
+            changed = false;
+            for i in 1..self.rpo.len() {
+                let b = self.rpo[i];
+                let mut new: Option<Block> = None;
+                for &p in &self.preds[b.index()] {
+                    if known[p.index()] {
+                        new = Some(new.map_or(p, |q| self.common(p, q)));
+                    }
+                }
+                if let Some(d) = new
+                    && (!known[b.index()] || self.idom[b.index()] != d)
+                {
+                    self.idom[b.index()] = d;
+                    known[b.index()] = true;
+                    changed = true;
+                }
+            }
+        }
+    }
+
+    fn common(&self, mut a: Block, mut b: Block) -> Block {
+        while a != b {
+            while self.number[a.index()] > self.number[b.index()] {
+                a = self.idom[a.index()];
+            }
+            while self.number[b.index()] > self.number[a.index()] {
+                b = self.idom[b.index()];
+            }
+        }
+        a
+    }
+
+    fn walk(&mut self) {
+        let mut children = vec![Vec::new(); self.idom.len()];
+        for &b in self.rpo.iter().skip(1) {
+            children[self.idom[b.index()].index()].push(b);
+        }
+        let Some(&entry) = self.rpo.first() else {
+            return;
+        };
+        let mut clock = 0;
+        let mut stack = vec![(entry, false)];
+        while let Some((b, left)) = stack.pop() {
+            clock += 1;
+            if left {
+                self.visit[b.index()].1 = clock;
+                continue;
+            }
+            self.visit[b.index()].0 = clock;
+            stack.push((b, true));
+            stack.extend(children[b.index()].iter().rev().map(|&c| (c, false)));
+        }
+    }
+
+    /// Whether control can get to `b`.
+    pub fn is_reachable(&self, b: Block) -> bool {
+        self.number[b.index()] != u32::MAX
+    }
+
+    /// The closest block that every way to `b` goes through; `None` for the entry.
+    pub fn idom(&self, b: Block) -> Option<Block> {
+        let d = self.idom[b.index()];
+        (d != b).then_some(d)
+    }
+
+    /// Whether every way to `b` goes through `a`; a block dominates itself.
+    pub fn dominates(&self, a: Block, b: Block) -> bool {
+        let (va, vb) = (self.visit[a.index()], self.visit[b.index()]);
+        va.0 <= vb.0 && vb.1 <= va.1
+    }
+
+    /// Position of a reachable block in [`Cfg::rpo`].
+    pub fn position(&self, b: Block) -> usize {
+        self.number[b.index()] as usize
+    }
+
+    /// Blocks in an order in which the dominator tree is walked depth first.
+    pub fn dominator_order(&self) -> Vec<Block> {
+        let mut order = self.rpo.clone();
+        order.sort_by_key(|b| self.visit[b.index()].0);
+        order
+    }
+}
+
+/// Reachable blocks in reverse postorder; the likely successor of a branch comes first.
+pub fn reverse_postorder(func: &Func) -> Vec<Block> {
+    let mut seen = vec![false; func.blocks.len()];
+    let mut order = Vec::with_capacity(func.blocks.len());
+    if func.blocks.is_empty() {
+        return order;
+    }
+    // A block and how many of its successors were visited.
+    let mut stack = vec![(Func::ENTRY, 0u8)];
+    seen[Func::ENTRY.index()] = true;
+    while let Some((b, next)) = stack.last_mut() {
+        let succ = match (&func.block(*b).term, *next) {
+            (Some(Term::Jump(to, _)), 0) => Some(*to),
+            // What is visited last comes first in the result.
+            (
+                Some(Term::Br {
+                    then,
+                    els,
+                    then_cold,
+                    ..
+                }),
+                0 | 1,
+            ) => Some(if (*next == 0) == *then_cold {
+                then.0
+            } else {
+                els.0
+            }),
+            _ => None,
+        };
+        *next += 1;
+        match succ {
+            Some(s) if !seen[s.index()] => {
+                seen[s.index()] = true;
+                stack.push((s, 0));
+            }
+            Some(_) => {}
+            None => {
+                order.push(*b);
+                stack.pop();
+            }
+        }
+    }
+    order.reverse();
+    order
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ir::read::read;
+
+    #[test]
+    fn dominators_of_a_loop_with_an_exit() {
+        let m = read(
+            "fn0 static \"f\" {
+block0(v0: scalar):
+    jump block1
+block1:
+    br eq v0, v0, block2, block3
+block2:
+    jump block1
+block3:
+    br ne v0, v0, block4, block5
+block4:
+    jump block5
+block5:
+    ret v0
+block6:
+    jump block5
+}",
+        )
+        .unwrap();
+        let c = Cfg::new(&m.funcs[0]);
+        assert_eq!(c.idom(Block(5)), Some(Block(3)));
+        assert_eq!(c.idom(Block(2)), Some(Block(1)));
+        assert_eq!(c.idom(Block(0)), None);
+        assert!(c.dominates(Block(1), Block(5)) && !c.dominates(Block(4), Block(5)));
+        assert!(!c.is_reachable(Block(6)));
+        assert_eq!(c.preds[5], [Block(3), Block(4)]);
+    }
+}
