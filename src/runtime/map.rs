@@ -4,9 +4,9 @@
 //! ([`KernelMaps`]) or the interpreter. Values of per-CPU maps appear as the values of all
 //! possible CPUs side by side.
 
-use std::cell::Cell;
 use std::collections::HashSet;
 use std::os::fd::AsFd;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::privilege;
 use super::sys::bpf::{Map, MapTypes};
@@ -90,7 +90,7 @@ pub struct KernelMaps {
     maps: Vec<Map>,
     cpus: usize,
     /// Whether batch reads work, per map: false once the kernel has refused one.
-    batch: Vec<Cell<bool>>,
+    batch: Vec<AtomicBool>,
 }
 
 impl KernelMaps {
@@ -104,7 +104,7 @@ impl KernelMaps {
             maps.push(create_one(def, &object.config)?);
         }
         Ok(Self {
-            batch: vec![Cell::new(true); maps.len()],
+            batch: maps.iter().map(|_| AtomicBool::new(true)).collect(),
             maps,
             cpus: possible_cpus()?,
         })
@@ -282,11 +282,11 @@ impl MapAccess for KernelMaps {
     fn for_each(&self, map: MapId, f: Visit<'_>) -> Result<()> {
         let m = self.get(map);
         let batch = &self.batch[map.0 as usize];
-        if batch.get() {
+        if batch.load(Ordering::Relaxed) {
             if self.for_each_batch(m, f)? {
                 return Ok(());
             }
-            batch.set(false);
+            batch.store(false, Ordering::Relaxed);
         }
         self.for_each_single(m, f)
     }
@@ -363,8 +363,11 @@ mod tests {
         }
         let all = collect(&maps);
         assert_eq!(all.len(), 1000);
-        assert!(maps.batch[0].get(), "this kernel has batch reads of hashes");
-        maps.batch[0].set(false);
+        assert!(
+            maps.batch[0].load(Ordering::Relaxed),
+            "this kernel has batch reads of hashes"
+        );
+        maps.batch[0].store(false, Ordering::Relaxed);
         assert_eq!(collect(&maps), all);
 
         let mut value = Vec::new();

@@ -5,12 +5,14 @@
 
 pub mod aggregate;
 pub mod attach;
+pub mod child;
 pub mod event;
 pub mod load;
 pub mod map;
 pub mod output;
 pub mod privilege;
 pub mod ringbuf;
+pub mod session;
 pub mod sink;
 pub mod symbolize;
 pub mod sys;
@@ -18,6 +20,8 @@ pub mod sys;
 mod testing;
 pub mod verifier;
 
+pub use child::Child;
 pub use load::{LoadOptions, Loaded};
 pub use map::{KernelMaps, MapAccess};
+pub use session::{Outcome, Session, Stop};
 pub use sink::{Flow, Sink};

@@ -89,6 +89,11 @@ impl IterRun {
         self.done.as_fd()
     }
 
+    /// Whether it is done.
+    pub fn is_done(&self) -> bool {
+        self.thread.is_finished()
+    }
+
     /// Waits for the end.
     ///
     /// # Errors

@@ -27,7 +27,7 @@ use crate::env::HostEnv;
 use crate::error::{Error, Result};
 use crate::object::{Attach, AttachPoint, ProgramType};
 
-pub use iter::IterRun;
+pub use iter::{IterRun, pin_path};
 pub use link::{Link, Release, detach};
 
 /// What attaching needs to know.

@@ -58,6 +58,13 @@ pub fn kill(pid: u32, signal: i32) -> Result<()> {
     .map(drop)
 }
 
+/// Sends a signal to the calling thread.
+#[cfg(test)]
+pub fn raise(signal: i32) -> Result<()> {
+    // SAFETY: no memory is passed.
+    call("raise", || unsafe { i64::from(libc::raise(signal)) }).map(drop)
+}
+
 /// How a process ended, in the way of shells: its code, or 128 + the signal.
 pub fn exit_code(status: ExitStatus) -> i32 {
     use std::os::unix::process::ExitStatusExt;

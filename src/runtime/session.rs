@@ -1,0 +1,546 @@
+//! A run: loading, attaching, the event loop, the end.
+//!
+//! In goes an object; out go records and maps, to a [`Sink`]. The life of a run: programs are
+//! loaded; BEGIN runs; everything else is attached; the command of `-c` starts; records are
+//! handed over until something ends the run; probes are detached; END runs; what is left in the
+//! ring buffer is handed over; the sink prints the maps.
+//!
+//! [`Session::run`] is all of it. The REPL calls the parts: [`attach`](Session::attach),
+//! [`poll`](Session::poll), [`detach`](Session::detach), [`finish`](Session::finish).
+
+use std::collections::HashSet;
+use std::io::Write;
+use std::os::fd::{AsFd, OwnedFd};
+use std::process::ExitStatus;
+use std::sync::Arc;
+
+use super::attach::{self, Attacher, IterRun, Link, Release, special};
+use super::child::Child;
+use super::load::{LoadOptions, Loaded, Plan};
+use super::privilege;
+use super::ringbuf::RingBuf;
+use super::sink::{Flow, Sink};
+use super::sys::wait::{Epoll, Signals, pidfd_open};
+use crate::env::HostEnv;
+use crate::error::{Error, ErrorExt, ErrorKind, Result};
+use crate::object::{Attach, MissingProbes, Object};
+
+/// Records after which signals and ends are looked at again while more records wait.
+const BATCH: usize = 4096;
+
+/// Longest wait of the event loop in milliseconds: how late the sink may flush.
+const TICK_MS: i32 = 1000;
+
+/// Numbers of the descriptors that the event loop waits on; iterators count up from the last.
+mod token {
+    pub const RING: u64 = 0;
+    pub const SIGNAL: u64 = 1;
+    pub const CHILD: u64 = 2;
+    pub const TARGET: u64 = 3;
+    pub const ITER: u64 = 4;
+}
+
+/// How to run.
+#[derive(Debug)]
+pub struct Options {
+    /// `-p`: probes are limited to this process, and its end ends the run.
+    pub pid: Option<u32>,
+    /// `-c`: as with `pid`; it is let go when everything is attached.
+    pub child: Option<Child>,
+    /// Say what is attached; put the verifier's log into errors.
+    pub verbose: bool,
+    /// Do not say how many probes are attached.
+    pub quiet: bool,
+    /// Load and attach, then end: no probe's effect is shown, BEGIN and END do not run.
+    pub dry_run: bool,
+    /// Write a line to standard output once everything is attached.
+    pub notify: bool,
+    /// Whether the end of the run waits until the kernel has released everything.
+    pub release: Release,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            pid: None,
+            child: None,
+            verbose: false,
+            quiet: false,
+            dry_run: false,
+            notify: std::env::var_os(NOTIFY).is_some(),
+            release: Release::InBackground,
+        }
+    }
+}
+
+/// The line, and the environment variable that asks for it: a test driver's cue to start its
+/// workload.
+pub const NOTIFY: &str = "__BPFTRACE_NOTIFY_PROBES_ATTACHED";
+
+/// Why a run ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stop {
+    /// `exit()`, with its code.
+    Exit(i32),
+    /// SIGINT or SIGTERM.
+    Signal(i32),
+    /// The command of `-c` or the process of `-p` ended.
+    Target,
+    /// Nothing is left that could happen.
+    Idle,
+}
+
+/// How a run went.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Outcome {
+    /// The script's exit code: that of `exit()`, else 0.
+    pub code: i32,
+    /// Why it ended.
+    pub stop: Stop,
+    /// How the command of `-c` ended, if it has.
+    pub child: Option<ExitStatus>,
+}
+
+/// A loaded object, its links and its event loop.
+#[derive(Debug)]
+pub struct Session {
+    // Declared first, dropped first: detaches before the rest goes.
+    links: Vec<Link>,
+    iters: Vec<IterRun>,
+    loaded: Loaded,
+    env: Arc<HostEnv>,
+    options: Options,
+    ring: Option<RingBuf>,
+    epoll: Epoll,
+    signals: Signals,
+    /// Keeps the process of `-p` in `epoll`.
+    _target: Option<OwnedFd>,
+    /// Exit code, once the script has called exit().
+    exit: Option<i32>,
+}
+
+impl Session {
+    /// Loads `object`; takes SIGINT, SIGTERM and the script's own signals over for this thread
+    /// and those it starts from now on.
+    ///
+    /// # Errors
+    /// Missing privilege (says which capability), a process that does not exist, or what
+    /// [`Loaded::load`] says.
+    pub fn new(object: Arc<Object>, env: Arc<HostEnv>, options: Options) -> Result<Self> {
+        privilege::check()?;
+        let mut taken = vec![libc::SIGINT, libc::SIGTERM];
+        taken.extend(object.attach.iter().filter_map(|p| match p.attach {
+            Attach::SelfSignal(n) => Some(n),
+            _ => None,
+        }));
+        let signals = Signals::new(&taken).context("signalfd")?;
+        let epoll = Epoll::new().context("epoll")?;
+        epoll.add(signals.fd(), token::SIGNAL).context("epoll")?;
+        let target = match options.pid {
+            Some(pid) => {
+                let fd = open_process(pid)?;
+                epoll.add(fd.as_fd(), token::TARGET).context("epoll")?;
+                Some(fd)
+            }
+            None => None,
+        };
+        if let Some(child) = &options.child {
+            epoll.add(child.fd(), token::CHILD).context("epoll")?;
+        }
+        let load = LoadOptions {
+            env: &env,
+            pid: options.pid,
+            verbose: options.verbose,
+        };
+        let loaded = Loaded::load(object, &load)?;
+        let ring = match loaded.object.events_map {
+            Some(map) => {
+                let map = loaded.maps.get(map);
+                epoll.add(map.as_fd(), token::RING).context("epoll")?;
+                Some(RingBuf::new(map)?)
+            }
+            None => None,
+        };
+        Ok(Self {
+            links: Vec::new(),
+            iters: Vec::new(),
+            loaded,
+            env,
+            options,
+            ring,
+            epoll,
+            signals,
+            _target: target,
+            exit: None,
+        })
+    }
+
+    /// What is loaded: maps, programs, the object.
+    pub fn loaded(&self) -> &Loaded {
+        &self.loaded
+    }
+
+    /// The process that probes are limited to.
+    fn pid(&self) -> Option<u32> {
+        let child = self.options.child.as_ref().map(Child::pid);
+        self.options.pid.or(child)
+    }
+
+    fn attacher(&self) -> Attacher<'_> {
+        Attacher {
+            loaded: &self.loaded,
+            env: &self.env,
+            pid: self.pid(),
+        }
+    }
+
+    /// The whole run.
+    ///
+    /// # Errors
+    /// A probe that cannot be attached, unless the script allows for that; a sink that fails.
+    /// Nothing stays attached.
+    pub fn run(&mut self, sink: &mut dyn Sink) -> Result<Outcome> {
+        if !self.options.dry_run {
+            self.run_special(|a| *a == Attach::Begin)?;
+        }
+        let (attached, interrupted) = self.attach_all(sink)?;
+        if attached == 0 {
+            return Err(Error::not_found("No probes to attach"));
+        }
+        if self.options.dry_run {
+            self.detach_all();
+            return Ok(self.outcome(Stop::Idle));
+        }
+        if interrupted.is_none() {
+            if !self.options.quiet {
+                sink.attached(attached)?;
+            }
+            if self.options.notify {
+                say(NOTIFY)?;
+            }
+            if let Some(child) = &mut self.options.child {
+                child.resume()?;
+            }
+        }
+        let mut stop = interrupted.or_else(|| self.nothing_to_wait_for().then_some(Stop::Idle));
+        while stop.is_none() {
+            stop = self.poll(sink, TICK_MS)?;
+        }
+        let stop = stop.unwrap_or(Stop::Idle);
+        self.finish(sink, stop)
+    }
+
+    /// Waits up to `timeout_ms` for records and ends, and hands over what is there; says if
+    /// the run is over.
+    ///
+    /// # Errors
+    /// The sink fails.
+    pub fn poll(&mut self, sink: &mut dyn Sink, timeout_ms: i32) -> Result<Option<Stop>> {
+        let ready = self.epoll.wait(timeout_ms).context("epoll")?;
+        let mut stop = None;
+        for token in ready {
+            match token {
+                token::RING => {}
+                token::SIGNAL => stop = self.signals()?.or(stop),
+                token::CHILD | token::TARGET => stop = Some(Stop::Target),
+                n => {
+                    let at = (n - token::ITER) as usize;
+                    if self.iters[at].is_done() {
+                        self.epoll.remove(self.iters[at].fd()).context("epoll")?;
+                    }
+                    if self.iters.iter().all(IterRun::is_done) {
+                        stop = Some(Stop::Idle);
+                    }
+                }
+            }
+        }
+        let exit = self.hand_over(sink, BATCH)?;
+        sink.batch_done()?;
+        // exit() came before whatever else ends the run now.
+        Ok(exit.map(Stop::Exit).or(stop))
+    }
+
+    /// The end of a run: detaches, runs END, hands over the rest and lets the sink print the
+    /// maps.
+    ///
+    /// # Errors
+    /// A program that cannot be run, or a sink that fails.
+    pub fn finish(&mut self, sink: &mut dyn Sink, stop: Stop) -> Result<Outcome> {
+        self.detach_all();
+        for iter in std::mem::take(&mut self.iters) {
+            iter.finish()?;
+        }
+        if let Stop::Exit(_) = stop {
+            // Whatever happened after exit() did not happen.
+            if let Some(ring) = &mut self.ring {
+                ring.consume(|_| Ok(true))?;
+            }
+        } else {
+            self.hand_over(sink, usize::MAX)?;
+        }
+        self.run_special(|a| *a == Attach::End)?;
+        self.drain(sink)?;
+        sink.finish(&self.loaded.maps)?;
+        let outcome = self.outcome(stop);
+        // If it still runs, this tells it to end.
+        self.options.child = None;
+        Ok(outcome)
+    }
+
+    fn outcome(&mut self, stop: Stop) -> Outcome {
+        Outcome {
+            code: self.exit.unwrap_or(0),
+            stop,
+            child: self.options.child.as_mut().and_then(Child::try_wait),
+        }
+    }
+
+    /// Attaches one attach point of the object.
+    ///
+    /// # Errors
+    /// The reason it cannot be attached.
+    pub fn attach(&mut self, index: usize) -> Result<()> {
+        let link = self.attacher().attach(index)?;
+        self.links.push(link);
+        Ok(())
+    }
+
+    /// Detaches the link that attaches this attach point, with whatever else it attaches.
+    pub fn detach(&mut self, index: usize) {
+        self.detach_where(|_, link| link.points().contains(&index), Release::Wait);
+    }
+
+    fn detach_where(&mut self, which: impl Fn(&Object, &Link) -> bool, release: Release) {
+        let object = &self.loaded.object;
+        let gone = self.links.extract_if(.., |l| which(object, l)).collect();
+        attach::detach(gone, release);
+    }
+
+    fn detach_all(&mut self) {
+        attach::detach(std::mem::take(&mut self.links), self.options.release);
+    }
+
+    /// Attaches everything that the script wants; returns how many probes are attached (those
+    /// that run instead are among them), and why the run is over already, if it is.
+    fn attach_all(&mut self, sink: &mut dyn Sink) -> Result<(usize, Option<Stop>)> {
+        let object = self.loaded.object.clone();
+        let mut attached = 0;
+        let mut grouped = HashSet::new();
+        for index in order(&object) {
+            if let Some(stop) = self.signals()? {
+                return Ok((attached.max(1), Some(stop)));
+            }
+            let point = &object.attach[index];
+            let shared = self.loaded.program(point.program).plan != Plan::Single;
+            if shared && !grouped.insert(point.program) {
+                continue;
+            }
+            if self.options.verbose {
+                eprintln!("Attaching '{}' probe", point.name);
+            }
+            let (links, failures) = if shared {
+                let all = object.attach.iter().enumerate();
+                let group = all.filter(|(_, p)| p.program == point.program);
+                let group: Vec<usize> = group.map(|(i, _)| i).collect();
+                self.attacher().attach_group(&group)
+            } else {
+                self.attacher().attach_group(&[index])
+            };
+            attached += links.iter().map(|l| l.points().len()).sum::<usize>();
+            self.links.extend(links);
+            for (i, e) in failures {
+                let point = &object.attach[i];
+                match object.config.missing_probes {
+                    MissingProbes::Error => {
+                        self.detach_all();
+                        return Err(missing(&point.name, &e));
+                    }
+                    MissingProbes::Warn => {
+                        sink.warning(&format!("Unable to attach probe: {}: {e}", point.name))?;
+                    }
+                    MissingProbes::Ignore => {}
+                }
+            }
+            self.start_iters(index)?;
+        }
+        Ok((attached, None))
+    }
+
+    /// Runs the iterator that was attached last, or says where it is pinned.
+    fn start_iters(&mut self, index: usize) -> Result<()> {
+        let Attach::Iter { pin, .. } = &self.loaded.object.attach[index].attach else {
+            return Ok(());
+        };
+        if self.options.dry_run {
+            return Ok(());
+        }
+        if let Some(pin) = pin {
+            return say(&format!(
+                "Program pinned to {}",
+                attach::pin_path(pin).display()
+            ));
+        }
+        let Some(link) = self.links.last().filter(|l| l.points() == [index]) else {
+            return Ok(());
+        };
+        let run = self.attacher().run_iter(link)?;
+        let token = token::ITER + self.iters.len() as u64;
+        self.epoll.add(run.fd(), token).context("epoll")?;
+        self.iters.push(run);
+        Ok(())
+    }
+
+    /// Whether no attached probe can fire any more.
+    fn nothing_to_wait_for(&self) -> bool {
+        self.iters.is_empty()
+            && self.loaded.object.attach.iter().all(|p| {
+                matches!(
+                    p.attach,
+                    Attach::Begin
+                        | Attach::End
+                        | Attach::Test(_)
+                        | Attach::Bench(_)
+                        | Attach::Iter { .. }
+                )
+            })
+    }
+
+    /// Takes the signals that have arrived: runs the script's probes on them, and says if one
+    /// ends the run.
+    fn signals(&self) -> Result<Option<Stop>> {
+        let mut stop = None;
+        while let Some(n) = self.signals.next().context("signalfd")? {
+            let mut ours = false;
+            for (i, p) in self.loaded.object.attach.iter().enumerate() {
+                if p.attach == Attach::SelfSignal(n) {
+                    ours = true;
+                    special::run(&self.loaded, i)?;
+                }
+            }
+            if !ours {
+                stop = Some(Stop::Signal(n));
+            }
+        }
+        Ok(stop)
+    }
+
+    fn run_special(&self, which: impl Fn(&Attach) -> bool) -> Result<()> {
+        for (i, p) in self.loaded.object.attach.iter().enumerate() {
+            if which(&p.attach) {
+                special::run(&self.loaded, i)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Hands over up to `max` records; the code if one of them is `exit()`, which is the last
+    /// one then.
+    fn hand_over(&mut self, sink: &mut dyn Sink, max: usize) -> Result<Option<i32>> {
+        let Some(ring) = &mut self.ring else {
+            return Ok(None);
+        };
+        let maps = &self.loaded.maps;
+        let mut exit = None;
+        let mut unwatched = Vec::new();
+        let mut left = max;
+        ring.consume(|record| {
+            left -= 1;
+            match sink.record(record, maps)? {
+                Flow::Continue => {}
+                Flow::Exit(code) => exit = Some(code),
+                Flow::Unwatch(addr) => unwatched.push(addr),
+            }
+            Ok(exit.is_none() && left > 0)
+        })?;
+        if exit.is_some() {
+            self.exit = exit;
+        }
+        for addr in unwatched {
+            self.unwatch(addr);
+        }
+        Ok(exit)
+    }
+
+    /// Hands over everything; `exit()` in END changes the code, but END's other output comes.
+    fn drain(&mut self, sink: &mut dyn Sink) -> Result<()> {
+        while self.hand_over(sink, usize::MAX)?.is_some() {}
+        sink.batch_done()
+    }
+
+    fn unwatch(&mut self, addr: u64) {
+        self.detach_where(
+            |object, link| {
+                link.points().iter().any(|&i| {
+                    matches!(object.attach[i].attach, Attach::Watchpoint { addr: a, .. } if a == addr)
+                })
+            },
+            Release::Wait,
+        );
+    }
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        self.detach_all();
+    }
+}
+
+/// The order of attaching. Probes on functions go last to first: the kernel calls the one that
+/// came last first, so those on one function then run in the order of the script. Clocks and
+/// events keep their order.
+fn order(object: &Object) -> impl Iterator<Item = usize> {
+    let forward = |a: &Attach| {
+        matches!(
+            a,
+            Attach::Kprobe { ret: true, .. }
+                | Attach::Tracepoint { .. }
+                | Attach::RawTracepoint { .. }
+                | Attach::Profile(_)
+                | Attach::Interval(_)
+                | Attach::Perf(_)
+                | Attach::Watchpoint { .. }
+        )
+    };
+    let (events, functions): (Vec<_>, Vec<_>) =
+        (0..object.attach.len()).partition(|&i| forward(&object.attach[i].attach));
+    functions.into_iter().rev().chain(events)
+}
+
+fn missing(name: &str, e: &Error) -> Error {
+    let text = format!(
+        "Unable to attach probe: {name}. If this is expected, set the 'missing_probes' config \
+         variable to 'warn'.\n  {e}"
+    );
+    Error::new(e.kind(), text)
+}
+
+/// A descriptor that shows the end of process `pid`, which may be given by any of its threads.
+fn open_process(pid: u32) -> Result<OwnedFd> {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+    let group = status
+        .lines()
+        .find_map(|l| l.strip_prefix("Tgid:"))
+        .and_then(|t| t.trim().parse().ok())
+        .unwrap_or(pid);
+    pidfd_open(group).map_err(|e| {
+        let why = match e.errno() {
+            Some(libc::ENOSYS) => "Linux 5.3 is needed".to_owned(),
+            _ => e.to_string(),
+        };
+        Error::new(
+            ErrorKind::NotFound,
+            format!("Failed to attach to pid: Unable to open pidfd ({why})"),
+        )
+    })
+}
+
+/// Writes a line to standard output at once.
+fn say(line: &str) -> Result<()> {
+    let mut out = std::io::stdout().lock();
+    writeln!(out, "{line}")
+        .and_then(|()| out.flush())
+        .context("standard output")
+}
+
+#[cfg(test)]
+mod tests;
