@@ -104,3 +104,24 @@ fn shipped_tools_survive() {
     }
     assert!(count > 20, "{count} tools in the package");
 }
+
+/// The highest trees that the parser accepts pass through every walk in a thread's small stack.
+#[test]
+fn high_trees_survive() {
+    for (open, middle, close, n) in [
+        ("(1, ", "2", ")", 120),
+        ("{ ", "2", " }", 120),
+        ("f(1, ", "2", ")", 120),
+        ("1 + ", "2", "", 500),
+        ("!", "2", "", 500),
+        ("1 ? 2 : ", "3", "", 500),
+        ("if 1 { } else ", "{ }", "", 500),
+        ("@x[", "2", "]", 120),
+    ] {
+        let text = std::format!("begin {{ {}{middle}{} }}", open.repeat(n), close.repeat(n));
+        check(&text);
+        let mut diags = crate::diag::Diagnostics::new();
+        crate::syntax::expand::expand(program(&text), None, &mut diags);
+        assert!(diags.is_empty(), "{open}");
+    }
+}
