@@ -9,12 +9,17 @@ mod commands;
 pub mod flags;
 mod info;
 mod input;
+mod list;
 mod terminal;
 
 use std::ffi::OsString;
 
 use args::{Args, Mode};
+
 use terminal::{complain, say};
+
+use crate::env::{HostEnv, HostOptions};
+use crate::symbols::paths::PathResolver;
 
 /// A refused command line or script.
 pub const REFUSED: i32 = 1;
@@ -52,6 +57,9 @@ fn dispatch(args: &Args) -> i32 {
         say(&info::text());
         return 0;
     }
+    if args.list && args.program.is_none() {
+        return search(args);
+    }
     let Some(program) = &args.program else {
         complain("ERROR: USAGE: filename or -e 'program' required.");
         return REFUSED;
@@ -67,4 +75,24 @@ fn dispatch(args: &Args) -> i32 {
         return commands::format_one(&input);
     }
     REFUSED
+}
+
+/// `-l` with a search, or without one.
+fn search(args: &Args) -> i32 {
+    let env = HostEnv::new(HostOptions {
+        functions: args.traceable_functions.clone(),
+        btf: std::env::var_os("BPFTRACE_BTF").map(Into::into),
+    });
+    let paths = match args.pid {
+        Some(pid) => PathResolver::for_pid(pid),
+        None => PathResolver::system(),
+    };
+    let listing = list::list(args.search.as_deref(), args.verbose > 0, &env, &paths);
+    say(&listing.text);
+    if !args.no_warnings {
+        for warning in &listing.warnings {
+            complain(&format!("WARNING: {warning}"));
+        }
+    }
+    0
 }
