@@ -7,6 +7,7 @@
 //! unless the world's owner placed bytes there.
 
 use std::collections::BTreeMap;
+use std::os::unix::fs::MetadataExt;
 
 /// Clocks of the time helpers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -284,10 +285,10 @@ pub struct HostWorld {
 }
 
 impl HostWorld {
-    /// The world of the calling thread. Reads the task's name from `/proc`; the name stays
-    /// empty where that fails.
+    /// The world of the calling thread. Name and cgroup come from `/proc` and `/sys`; where
+    /// those cannot be read the name stays empty and the cgroup 0.
     pub fn new() -> HostWorld {
-        let comm = std::fs::read("/proc/self/comm").unwrap_or_default();
+        let comm = std::fs::read("/proc/thread-self/comm").unwrap_or_default();
         let line = comm.strip_suffix(b"\n").unwrap_or(&comm);
         // SAFETY: these calls have no arguments and cannot fail.
         let (pid, tid, uid, gid) = unsafe {
@@ -307,7 +308,7 @@ impl HostWorld {
                 gid,
                 comm: Task::comm_of(line),
                 address: 0,
-                cgroup: 0,
+                cgroup: own_cgroup().unwrap_or(0),
             },
             seed,
             cookie: 0,
@@ -331,9 +332,13 @@ impl World for HostWorld {
         })
     }
 
-    // User space cannot see the counter; this is its pace at 250 Hz.
+    // User space cannot see the counter. It counts ticks, which are what the coarse clock
+    // advances by, and starts five minutes before its low half overflows. The clock starts
+    // before the ticks do, so this is a fraction of a second ahead.
     fn jiffies(&mut self) -> u64 {
-        now(libc::CLOCK_MONOTONIC_COARSE) / 4_000_000
+        let tick = resolution(libc::CLOCK_MONOTONIC_COARSE).max(1);
+        let start = (1 << 32) - 300 * (1_000_000_000 / tick);
+        start + now(libc::CLOCK_MONOTONIC_COARSE) / tick
     }
 
     fn task(&mut self) -> Task {
@@ -346,6 +351,14 @@ impl World for HostWorld {
         cpu.max(0) as u32
     }
 
+    fn numa_node(&mut self) -> u32 {
+        let mut node = 0u32;
+        let nothing = std::ptr::null_mut::<libc::c_void>();
+        // SAFETY: `node` is valid for the write, the other pointers may be null.
+        unsafe { libc::syscall(libc::SYS_getcpu, nothing, &raw mut node, nothing) };
+        node
+    }
+
     fn random(&mut self) -> u32 {
         xorshift(&mut self.seed)
     }
@@ -353,6 +366,24 @@ impl World for HostWorld {
     fn attach_cookie(&mut self) -> u64 {
         self.cookie
     }
+}
+
+/// The id of this process' cgroup in the unified hierarchy: the inode of its directory.
+fn own_cgroup() -> Option<u64> {
+    let all = std::fs::read_to_string("/proc/self/cgroup").ok()?;
+    let path = all.lines().find_map(|l| l.strip_prefix("0::"))?;
+    let meta = std::fs::metadata(format!("/sys/fs/cgroup{path}")).ok()?;
+    Some(meta.ino())
+}
+
+fn resolution(clock: libc::clockid_t) -> u64 {
+    let mut t = libc::timespec {
+        tv_sec: 0,
+        tv_nsec: 0,
+    };
+    // SAFETY: `t` is valid for the write; on failure it stays zero.
+    unsafe { libc::clock_getres(clock, &raw mut t) };
+    t.tv_nsec as u64
 }
 
 fn now(clock: libc::clockid_t) -> u64 {

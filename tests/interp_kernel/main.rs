@@ -18,11 +18,11 @@ use std::os::fd::AsRawFd;
 
 use libbpf_sys as sys;
 use rtrace::codegen::disasm;
-use rtrace::codegen::helper;
+use rtrace::codegen::helper::{self, HelperId};
 use rtrace::codegen::insn::{
     AluOp, AtomicOp, Insn, JmpOp, R0, R1, R2, R3, R4, R5, R6, R9, R10, Size,
 };
-use rtrace::interp::{FakeWorld, Machine, Task};
+use rtrace::interp::{FakeWorld, HostWorld, Machine, Task};
 use rtrace::object::{MapDef, MapId, MapKind, MapRole, Program, ProgramId, ProgramType};
 
 use kernel::{
@@ -386,5 +386,66 @@ fn ring_buffers_fill_at_the_same_record() {
         let theirs = with_descriptors(&insns, &[&ring, &results]);
         test_run(&kernel_program(&theirs, seed), &[0; ARGS]);
         assert_eq!(read_first(&results, value), state, "seed {seed}");
+    }
+}
+
+/// Helpers without arguments whose answers the host's world gives too.
+const FACTS: [HelperId; 8] = [
+    // The same in both.
+    helper::GET_CURRENT_PID_TGID,
+    helper::GET_CURRENT_UID_GID,
+    helper::GET_CURRENT_CGROUP_ID,
+    helper::GET_NUMA_NODE_ID,
+    // Later in the run that comes later.
+    helper::KTIME_GET_NS,
+    helper::KTIME_GET_BOOT_NS,
+    helper::KTIME_GET_TAI_NS,
+    helper::JIFFIES64,
+];
+const SAME: usize = 4;
+
+#[test]
+fn the_host_tells_what_the_kernel_would() {
+    if !supported() {
+        return;
+    }
+    let value = FACTS.len() * 8;
+    let mut insns = Insn::ld_map_value(R9, 0, 0).to_vec();
+    for (n, &fact) in FACTS.iter().enumerate() {
+        insns.push(Insn::call(fact));
+        insns.push(Insn::stx(Size::DW, R9, n as i16 * 8, R0));
+    }
+    insns.extend([Insn::mov64(R0, 0), Insn::exit()]);
+    let maps = [object_map(MapKind::Array, 4, value as u32, 1)];
+    let results = create_map(sys::BPF_MAP_TYPE_ARRAY, 4, value as u32, 1).unwrap();
+    let program = kernel_program(&with_descriptors(&insns, &[&results]), 0);
+    let kernel = || {
+        test_run(&program, &[0; ARGS]);
+        read_first(&results, value)
+    };
+    let mut machine = Machine::new(&maps, &[object_program(&insns)], 1).unwrap();
+
+    let before = kernel();
+    let ours = machine.run(ProgramId(0), &[], &mut HostWorld::new());
+    ours.unwrap_or_else(|f| panic!("{f}"));
+    let ours = machine.map(MapId(0)).unwrap().get(&[0; 4]).unwrap();
+    let after = kernel();
+
+    let numbers = |bytes: &[u8]| -> Vec<u64> {
+        let (words, _) = bytes.as_chunks::<8>();
+        words.iter().map(|&w| u64::from_ne_bytes(w)).collect()
+    };
+    let (before, ours, after) = (numbers(&before), numbers(ours), numbers(&after));
+    for (n, fact) in FACTS.iter().enumerate() {
+        let (b, o, a) = (before[n], ours[n], after[n]);
+        if n < SAME {
+            // The task may have moved to another node meanwhile.
+            assert!(o == b || o == a, "{fact}: {b} then {o} then {a}");
+        } else if *fact == helper::JIFFIES64 {
+            // User space knows the pace, and the start to a fraction of a second.
+            assert!(o.abs_diff(a) < 1000, "{fact}: {b} then {o} then {a}");
+        } else {
+            assert!(b <= o && o <= a, "{fact}: {b} then {o} then {a}");
+        }
     }
 }
