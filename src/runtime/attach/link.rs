@@ -86,8 +86,7 @@ impl Link {
 
 /// Detaches many links at once. On return no program starts any more.
 pub fn detach(links: Vec<Link>, release: Release) {
-    let mut slow = Vec::new();
-    let mut events = Vec::new();
+    let mut slow = process::Slow::default();
     for link in links {
         let places = link.points.len();
         // Attached by ioctl: the event is what detaches.
@@ -101,23 +100,25 @@ pub fn detach(links: Vec<Link>, release: Release) {
                 }
                 drop(link);
             }
-            Speed::Slow if bare => slow.extend(link.events.into_iter().map(|e| (e, usize::MAX))),
+            Speed::Slow if bare => slow
+                .links
+                .extend(link.events.into_iter().map(|e| (e, usize::MAX))),
             Speed::Slow => {
-                slow.extend(link.links.into_iter().map(|l| (l, places)));
-                events.extend(link.events);
+                slow.links
+                    .extend(link.links.into_iter().map(|l| (l, places)));
+                slow.events.extend(link.events);
             }
         }
     }
-    if slow.is_empty() {
+    if slow.links.is_empty() {
         return;
     }
-    let (slow, events) = match release {
-        Release::Wait => (slow, events),
-        Release::InBackground => match process::close_in_copy(slow, events) {
+    let slow = match release {
+        Release::Wait => slow,
+        Release::InBackground => match process::close_in_copy(slow) {
             Ok(()) => return,
-            Err(all) => all,
+            Err(slow) => slow,
         },
     };
-    process::close_links(slow, |_| {});
-    process::close_events(events);
+    slow.close(|_| {});
 }

@@ -15,6 +15,8 @@ mod tracepoint;
 mod uprobe;
 
 #[cfg(test)]
+mod kernel_tests;
+#[cfg(test)]
 mod tests;
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};

@@ -481,3 +481,53 @@ fn detaching_in_the_background_is_complete_and_does_not_wait() {
     // One after the other they take more than half a second.
     assert!(took < Duration::from_millis(100), "{took:?}");
 }
+
+#[test]
+fn semaphores_are_raised_while_attached() {
+    if !kernel_usable("semaphores_are_raised_while_attached") {
+        return;
+    }
+    // The counter is what a program with USDT probes looks at before it prepares arguments.
+    let source = "
+        __attribute__((section(\".probes\"))) volatile unsigned short semaphore;
+        __attribute__((noipa)) void probe(void) {}
+        int main(void) { if (semaphore) probe(); return semaphore; }";
+    let Some(prog) = CProgram::compile("semaphore", source, &[]) else {
+        return;
+    };
+    let mut object = counting_object();
+    for multi in [false, true] {
+        let p = counter(&mut object, ProgramType::Kprobe, Some(1 + i32::from(multi)));
+        for symbol in ["probe", "main"].into_iter().take(1 + usize::from(multi)) {
+            let Attach::Uprobe { file, offset, .. } = uprobe(&prog, symbol, false) else {
+                unreachable!()
+            };
+            let semaphore = prog.offset("semaphore");
+            let ret = false;
+            let place = Attach::Uprobe {
+                file,
+                offset,
+                semaphore,
+                ret,
+            };
+            attach(&mut object, p, place);
+        }
+    }
+    let (loaded, env) = load(object);
+    let value = || Command::new(&prog.path).status().unwrap().code();
+    assert_eq!(value(), Some(0));
+    let attacher = Attacher {
+        loaded: &loaded,
+        env: &env,
+        pid: None,
+    };
+    let link = attacher.attach(0).unwrap();
+    assert_eq!((value(), counts(&loaded)[1]), (Some(1), 1));
+    drop(link);
+    let (links, failures) = attacher.attach_group(&[1, 2]);
+    assert!(failures.is_empty(), "{failures:?}");
+    // Each place of a multi link raises it.
+    assert_eq!((value(), counts(&loaded)[2]), (Some(2), 2));
+    drop(links);
+    assert_eq!(value(), Some(0));
+}

@@ -344,3 +344,68 @@ fn each_system_call_may_fail() {
         }
     }
 }
+
+const VICTIM: &str = "RTRACE_TEST_VICTIM";
+
+/// Not a test by itself: what [`a_killed_run_leaves_nothing_behind`] runs and kills.
+#[test]
+fn victim() {
+    if std::env::var_os(VICTIM).is_none() {
+        return;
+    }
+    let mut object = counting_object();
+    let p = counter(&mut object, ProgramType::Tracepoint, Some(1));
+    let (category, event) = ("syscalls".into(), "sys_enter_pipe".into());
+    point(&mut object, p, Attach::Tracepoint { category, event });
+    let p = counter(&mut object, ProgramType::RawTracepoint, Some(1));
+    let event = "sys_enter".into();
+    point(&mut object, p, Attach::RawTracepoint { event });
+    let env = Arc::new(HostEnv::default());
+    let mut s = Session::new(Arc::new(object), env, Options::default()).unwrap();
+    s.attach_all(&mut Log::default()).unwrap();
+    let ids: Vec<u32> = s
+        .loaded()
+        .programs
+        .iter()
+        .map(|p| {
+            crate::runtime::sys::bpf::prog_stats(p.fd.as_fd())
+                .unwrap()
+                .id
+        })
+        .collect();
+    println!("\nprograms {ids:?}");
+    s.poll(&mut Log::default(), 60_000).unwrap();
+}
+
+#[test]
+fn a_killed_run_leaves_nothing_behind() {
+    if !kernel_usable("a_killed_run_leaves_nothing_behind") {
+        return;
+    }
+    use std::io::{BufRead, BufReader};
+    let mut victim = Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "runtime::session::tests::victim", "--nocapture"])
+        .env(VICTIM, "1")
+        .stdout(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    let out = BufReader::new(victim.stdout.take().unwrap());
+    let line = out
+        .lines()
+        .map(|l| l.unwrap())
+        .find(|l| l.starts_with("programs"))
+        .unwrap();
+    let ids: Vec<u32> = line
+        .split(|c: char| !c.is_ascii_digit())
+        .filter_map(|n| n.parse().ok())
+        .collect();
+    let alive = |id: &u32| crate::runtime::sys::bpf::prog_by_id(*id).is_ok();
+    assert!(ids.len() == 2 && ids.iter().all(alive), "{line}");
+    victim.kill().unwrap();
+    victim.wait().unwrap();
+    let start = Instant::now();
+    while ids.iter().any(alive) {
+        assert!(start.elapsed() < Duration::from_secs(5), "still loaded");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}

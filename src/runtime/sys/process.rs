@@ -74,38 +74,43 @@ pub fn exit_code(status: ExitStatus) -> i32 {
         .unwrap_or(0)
 }
 
-/// Closes `links` and then `events` in a forked copy of the process, where it is the copy and
+/// Descriptors whose closing makes the kernel wait.
+#[derive(Debug, Default)]
+pub struct Slow {
+    /// Links, each with the number of its places.
+    pub links: Vec<(OwnedFd, usize)>,
+    /// Perf events, to be closed after the links.
+    pub events: Vec<OwnedFd>,
+}
+
+/// Closes everything in a forked copy of the process, where it is the copy and
 /// not we who waits for the kernel: some 40 ms for a link, up to 300 ms for an event. Returns once
 /// the programs of all links are off, while the kernel still waits for whoever runs them.
 ///
-/// The second part of a link is how many places it has: taking the program off thousands takes
-/// time, so such links are waited for.
+/// Taking a program off thousands of places takes time, so such links are waited for.
 ///
 /// The copy keeps nothing else open: nobody who waits for our output to end waits for it.
 ///
 /// # Errors
 /// No process or no descriptors are to be had; then the descriptors come back, open.
-pub fn close_in_copy(
-    links: Vec<(OwnedFd, usize)>,
-    events: Vec<OwnedFd>,
-) -> std::result::Result<(), (Vec<(OwnedFd, usize)>, Vec<OwnedFd>)> {
+pub fn close_in_copy(slow: Slow) -> std::result::Result<(), Slow> {
     let (Ok((mut told, tell)), Ok((go, hold))) = (std::io::pipe(), std::io::pipe()) else {
-        return Err((links, events));
+        return Err(slow);
     };
     // SAFETY: the child runs `bury` only, which takes no lock that another thread of ours could
     // hold (the C library makes its allocator usable after fork), and ends by _exit.
     match call("fork", || unsafe { i64::from(libc::fork()) }) {
-        Err(_) => return Err((links, events)),
+        Err(_) => return Err(slow),
         Ok(0) => {
-            bury(links, events, tell, go);
+            bury(slow, tell, go);
             // SAFETY: ends the copy without running anything registered for our own exit.
             unsafe { libc::_exit(0) }
         }
         Ok(_) => {}
     }
     // Not the last references: this takes no time.
-    let count = links.len();
-    drop((links, events, tell));
+    let count = slow.links.len();
+    drop((slow, tell));
     // Now the copy's are the last ones.
     drop(hold);
     let mut byte = [0];
@@ -127,16 +132,12 @@ const CLOSERS: usize = 128;
 const MANY_PLACES: usize = 64;
 
 /// The forked copy's work.
-fn bury(
-    links: Vec<(OwnedFd, usize)>,
-    events: Vec<OwnedFd>,
-    tell: std::io::PipeWriter,
-    mut go: std::io::PipeReader,
-) {
-    let mut keep: Vec<u32> = links
+fn bury(slow: Slow, tell: std::io::PipeWriter, mut go: std::io::PipeReader) {
+    let mut keep: Vec<u32> = slow
+        .links
         .iter()
         .map(|(fd, _)| fd)
-        .chain(&events)
+        .chain(&slow.events)
         .map(|fd| fd.as_raw_fd() as u32)
         .chain([tell.as_raw_fd() as u32, go.as_raw_fd() as u32])
         .collect();
@@ -153,31 +154,27 @@ fn bury(
     }
     // Readable at its end: when the parent has closed its copies.
     let _ = std::io::Read::read(&mut go, &mut [0]);
-    close_links(links, |_| {
+    slow.close(|_| {
         let _ = std::io::Write::write(&mut &tell, &[1]);
     });
-    close_events(events);
 }
 
-/// Closes links in parallel; calls `off` for each, at the latest when its program is off (but
-/// for microseconds).
-pub fn close_links(links: Vec<(OwnedFd, usize)>, off: impl Fn(usize) + Sync) {
-    let close = |(fd, places): (OwnedFd, usize)| {
-        let late = places >= MANY_PLACES;
-        if !late {
-            off(places);
-        }
-        drop(fd);
-        if late {
-            off(places);
-        }
-    };
-    in_parallel(links, close);
-}
-
-/// Closes events in parallel.
-pub fn close_events(events: Vec<OwnedFd>) {
-    in_parallel(events, drop);
+impl Slow {
+    /// Closes everything, much of it at the same time; calls `off` for each link, at the latest
+    /// when its program is off (but for microseconds).
+    pub fn close(self, off: impl Fn(usize) + Sync) {
+        in_parallel(self.links, |(fd, places)| {
+            let late = places >= MANY_PLACES;
+            if !late {
+                off(places);
+            }
+            drop(fd);
+            if late {
+                off(places);
+            }
+        });
+        in_parallel(self.events, drop);
+    }
 }
 
 fn in_parallel<T: Send>(items: Vec<T>, f: impl Fn(T) + Sync) {
