@@ -12,6 +12,8 @@
 //! Qualified   ns::pick                                                      no template arguments
 //! ```
 
+mod cpp_spelling;
+
 use std::borrow::Cow;
 use std::fmt::{self, Write};
 
@@ -256,6 +258,8 @@ fn rust(symbol: &str) -> Option<String> {
 
 fn cpp(symbol: &str, form: Form) -> Option<String> {
     let parse = ParseOptions::default().recursion_limit(PARSE_DEPTH);
+    let fixed = template_constructor(symbol, &parse);
+    let symbol = fixed.as_deref().unwrap_or(symbol);
     let (parsed, tail) = BorrowedSymbol::with_tail_and_options(symbol.as_bytes(), &parse).ok()?;
     let tail = std::str::from_utf8(tail).ok()?;
     // What the parser leaves is a suffix that a compiler invented (`.llvm.123`), or the name is
@@ -264,15 +268,13 @@ fn cpp(symbol: &str, form: Form) -> Option<String> {
         return None;
     }
     let mut options = DemangleOptions::new().recursion_limit(PRINT_DEPTH);
-    if form != Form::Full {
+    // Names local to a function (`_ZZ`) never show its return type.
+    if form != Form::Full || symbol.starts_with("_ZZ") {
         options = options.no_return_type();
     }
     let mut out = Bounded(String::with_capacity(symbol.len() * 2));
     parsed.structured_demangle(&mut out, &options).ok()?;
-    let mut name = match tidy(&out.0) {
-        Some(name) => name,
-        None => out.0,
-    };
+    let mut name = cpp_spelling::tidy(out.0);
     if !tail.is_empty() {
         let _ = write!(name, " [clone {tail}]");
     }
@@ -283,62 +285,27 @@ fn cpp(symbol: &str, form: Form) -> Option<String> {
     })
 }
 
-/// The C++ printer's text in c++filt's spelling, or `None` if it already is: integer literals
-/// with suffixes instead of casts, no commas around empty argument packs.
-fn tidy(name: &str) -> Option<String> {
-    const LITERALS: [(&str, &str); 7] = [
-        ("(unsigned int)", "u"),
-        ("(unsigned long)", "ul"),
-        ("(long)", "l"),
-        ("(int)", ""),
-        ("(unsigned long long)", "ull"),
-        ("(long long)", "ll"),
-        ("(bool)", ""),
-    ];
-    if !name.contains(", >")
-        && !name.contains("<, ")
-        && !name.contains(", , ")
-        && !name.contains(')')
-    {
+/// A template constructor has no return type, but the parser takes its first parameter for one:
+/// the same symbol with a `void` return type, or `None` if it is nothing of the sort.
+fn template_constructor(symbol: &str, parse: &ParseOptions) -> Option<String> {
+    if !symbol.starts_with("_ZN") {
         return None;
     }
-    let mut out = String::with_capacity(name.len());
-    let mut rest = name;
-    while let Some(at) = rest.find([',', '(']) {
-        out.push_str(&rest[..at]);
-        rest = &rest[at..];
-        if let Some(tail) = rest.strip_prefix(", ") {
-            let empty = tail.starts_with(['>', ',', ')']) || tail.starts_with(" >");
-            if !(empty || out.ends_with(['<', '('])) {
-                out.push_str(", ");
-            }
-            rest = tail;
-            continue;
-        }
-        let literal = LITERALS.iter().find_map(|(cast, suffix)| {
-            let tail = rest.strip_prefix(cast)?;
-            let sign = usize::from(tail.starts_with('-'));
-            let digits = tail[sign..].bytes().take_while(u8::is_ascii_digit).count();
-            (digits > 0).then_some((cast, sign + digits, suffix, tail))
-        });
-        match literal {
-            Some((&"(bool)", len, _, tail)) => {
-                out.push_str(if &tail[..len] == "0" { "false" } else { "true" });
-                rest = &tail[len..];
-            }
-            Some((_, len, suffix, tail)) => {
-                out.push_str(&tail[..len]);
-                out.push_str(suffix);
-                rest = &tail[len..];
-            }
-            None => {
-                out.push_str(&rest[..1]);
-                rest = &rest[1..];
-            }
-        }
-    }
-    out.push_str(rest);
-    Some(out)
+    let bytes = symbol.as_bytes();
+    let constructor = (3..bytes.len().saturating_sub(2)).find(|&i| {
+        bytes[i] == b'C' && matches!(bytes[i + 1], b'1'..=b'5') && bytes[i + 2] == b'I'
+    })?;
+    // The name ends at the first `E` up to which the symbol is a name in itself: after the
+    // template arguments and the nested name.
+    let end = (constructor + 4..bytes.len()).find(|&i| {
+        bytes[i] == b'E'
+            && bytes[i - 1] == b'E'
+            && BorrowedSymbol::with_tail_and_options(&bytes[..=i], parse)
+                .is_ok_and(|(_, tail)| tail.is_empty())
+    })?;
+    let (name, parameters) = symbol.split_at(end + 1);
+    // A scope (`C1IiE` ... `3runEv`) ends in something other than the arguments' `E`.
+    (!parameters.is_empty()).then(|| format!("{name}v{parameters}"))
 }
 
 /// A string that refuses to grow past [`MAX_LENGTH`].
@@ -446,6 +413,15 @@ mod tests {
     }
 
     #[test]
+    fn template_constructors_keep_their_first_parameter() {
+        assert_eq!(
+            forms("_ZN1a1bC2INS_1cEEEPT_NS_1dE")[0],
+            "a::b::b<a::c>(a::c*, a::d)"
+        );
+        assert_eq!(forms("_ZN1a1bC1IiEEv")[0], "a::b::b<int>()");
+    }
+
+    #[test]
     fn clones_are_marked() {
         assert_eq!(forms("_ZN2ns1fEi.cold")[1], "ns::f(int) [clone .cold]");
         assert_eq!(forms("_ZN2ns1fEi.cold")[2], "ns::f");
@@ -474,6 +450,77 @@ mod tests {
     #[test]
     fn versions_are_dropped() {
         assert_eq!(forms("_ZdlPv@@GLIBCXX_3.4")[0], "operator delete(void*)");
+    }
+
+    /// What differs is mostly parameter packs of references, whose `&&` the printer shows once.
+    #[test]
+    fn functions_of_real_programs_read_as_in_cppfilt() {
+        use crate::symbols::{elf::ElfFile, elf::Table, elf::string_at, fixture};
+        use std::process::{Command, Stdio};
+        for (path, step, allowed) in [
+            ("/usr/bin/node", 16, 1.0),
+            ("/usr/lib/x86_64-linux-gnu/libstdc++.so.6", 1, 3.0),
+        ] {
+            let Some(path) = fixture::system(path) else {
+                continue;
+            };
+            let elf = ElfFile::open(path).unwrap();
+            let strings = elf.symbol_strings(Table::Dynsym);
+            let mut symbols = Vec::new();
+            elf.for_each_symbol(Table::Dynsym, |s| {
+                let name = std::str::from_utf8(string_at(strings, s.name as usize)).unwrap();
+                if s.kind == object::elf::STT_FUNC && s.section != 0 && name.starts_with("_Z") {
+                    symbols.push(name);
+                }
+            });
+            symbols.sort_unstable();
+            let sample: Vec<&str> = symbols.into_iter().step_by(step).collect();
+            let input = fixture::dir().join("cppfilt.txt");
+            std::fs::write(&input, sample.join("\n")).unwrap();
+            let filter = Command::new("c++filt")
+                .arg("-i")
+                .stdin(Stdio::from(std::fs::File::open(&input).unwrap()))
+                .output();
+            let Ok(filter) = filter else {
+                eprintln!("SKIPPED: no c++filt");
+                return;
+            };
+            let theirs = String::from_utf8(filter.stdout).unwrap();
+            let differing = sample
+                .iter()
+                .zip(theirs.lines())
+                .filter(|(symbol, theirs)| readable(symbol, Form::Full) != **theirs)
+                .count();
+            let share = differing as f64 * 100.0 / sample.len() as f64;
+            eprintln!("{}: {differing} of {} differ", path.display(), sample.len());
+            assert!(share <= allowed, "{share} % of {}", path.display());
+        }
+    }
+
+    #[test]
+    fn every_symbol_of_node_and_damaged_ones_demangle_without_panic() {
+        use crate::symbols::{elf::ElfFile, elf::Table, elf::string_at, fixture};
+        let Some(path) = fixture::system("/usr/bin/node") else {
+            return;
+        };
+        let elf = ElfFile::open(path).unwrap();
+        let strings = elf.symbol_strings(Table::Dynsym);
+        let mut seed = 1u32;
+        let start = std::time::Instant::now();
+        let mut count = 0;
+        elf.for_each_symbol(Table::Dynsym, |s| {
+            let name = String::from_utf8_lossy(string_at(strings, s.name as usize)).into_owned();
+            let _ = demangle(&name, Form::Qualified);
+            count += 1;
+            seed = seed.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            if name.len() > 8 && seed >> 30 == 0 {
+                let mut bytes = name.into_bytes();
+                let at = 3 + (seed >> 8) as usize % (bytes.len() - 3);
+                bytes[at] = b"0123456789EINSTLXJKRDpC_"[seed as usize % 24];
+                let _ = demangle(&String::from_utf8(bytes).unwrap(), Form::Full);
+            }
+        });
+        eprintln!("{count} symbols of node: {:?}", start.elapsed());
     }
 
     #[test]

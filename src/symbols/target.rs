@@ -27,6 +27,24 @@ use super::nearest::Nearest;
 /// How many near names a failure lists.
 const SUGGESTIONS: usize = 5;
 
+/// Words that readable names have and manglings need not: types and names with a code of their
+/// own, and what demanglers say in their own words.
+const ABBREVIATED: &str = "
+    std string allocator basic_string basic_istream basic_ostream basic_iostream istream ostream
+    iostream char_traits nullptr nullptr_t cxx11
+    void bool char char8_t char16_t char32_t wchar_t short int long signed unsigned float double
+    __int128 __float128 __bf16 _Float16 _Float32 _Float64 _Float128 decimal32 decimal64 decimal128
+    half auto decltype complex imaginary
+    const volatile restrict noexcept throw transaction_safe
+    operator new delete co_await sizeof alignof typeid true false this friend requires
+    const_cast static_cast dynamic_cast reinterpret_cast
+    lambda unnamed type anonymous namespace parameter literal default arg block invocation function
+    vtable VTT typeinfo name for construction in guard variable reference temporary virtual non
+    thunk to covariant return override offset TLS init wrapper initializer module clone abi
+    as impl dyn mut closure shim unsafe extern fn str
+    u8 u16 u32 u64 u128 usize i8 i16 i32 i64 i128 isize f16 f32 f64 f128
+";
+
 /// The text of a probe target.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Target {
@@ -343,128 +361,7 @@ fn const_last(name: &str) -> Cow<'_, str> {
 /// mangling abbreviates (`std`, `int`, `operator`) is left out, and so is what could be part of
 /// such a word where a wildcard may continue it.
 fn words(canonical: &str, wildcard: bool) -> Vec<&str> {
-    const ABBREVIATED: &[&str] = &[
-        "std",
-        "string",
-        "allocator",
-        "basic_string",
-        "basic_istream",
-        "basic_ostream",
-        "basic_iostream",
-        "istream",
-        "ostream",
-        "iostream",
-        "char_traits",
-        "operator",
-        "lambda",
-        "unnamed",
-        "type",
-        "anonymous",
-        "namespace",
-        "const",
-        "volatile",
-        "restrict",
-        "unsigned",
-        "signed",
-        "char",
-        "short",
-        "int",
-        "long",
-        "float",
-        "double",
-        "bool",
-        "void",
-        "wchar_t",
-        "char8_t",
-        "char16_t",
-        "char32_t",
-        "__int128",
-        "__float128",
-        "_Float",
-        "decimal",
-        "half",
-        "auto",
-        "decltype",
-        "nullptr_t",
-        "true",
-        "false",
-        "clone",
-        "vtable",
-        "typeinfo",
-        "name",
-        "for",
-        "VTT",
-        "construction",
-        "guard",
-        "variable",
-        "reference",
-        "temporary",
-        "thunk",
-        "non-virtual",
-        "virtual",
-        "virtual override thunk",
-        "covariant",
-        "return",
-        "to",
-        "offset",
-        "transaction",
-        "new",
-        "delete",
-        "sizeof",
-        "alignof",
-        "typeid",
-        "throw",
-        "noexcept",
-        "dynamic_cast",
-        "static_cast",
-        "reinterpret_cast",
-        "const_cast",
-        "complex",
-        "imaginary",
-        "parameter",
-        "block",
-        "literal",
-        "string literal",
-        "co_await",
-        "as",
-        "impl",
-        "dyn",
-        "mut",
-        "closure",
-        "shim",
-        "u8",
-        "u16",
-        "u32",
-        "u64",
-        "u128",
-        "i8",
-        "i16",
-        "i32",
-        "i64",
-        "i128",
-        "isize",
-        "usize",
-        "f32",
-        "f64",
-        "str",
-        "unsafe",
-        "extern",
-        "fn",
-        "abi",
-        "cxx11",
-        "module",
-        "default",
-        "arg",
-        "TLS",
-        "init",
-        "wrapper",
-        "function",
-        "requires",
-        "delete[]",
-        "objcproto",
-        "vector",
-        "unknown",
-    ];
+    let abbreviated = || ABBREVIATED.split_ascii_whitespace();
     if !canonical.is_ascii() {
         return Vec::new();
     }
@@ -480,9 +377,13 @@ fn words(canonical: &str, wildcard: bool) -> Vec<&str> {
             // Literal suffixes (`4u`) and char literals come out of the mangling's digits.
             let literal = word.starts_with(|c: char| c.is_ascii_digit());
             !literal
-                && !ABBREVIATED
-                    .iter()
-                    .any(|a| if partial { a.contains(word) } else { a == word })
+                && !abbreviated().any(|a| {
+                    if partial {
+                        a.contains(word)
+                    } else {
+                        a == *word
+                    }
+                })
         })
         .collect()
 }

@@ -101,7 +101,10 @@ impl ModuleCache {
         if let Some(known) = self.files.get(&mapping.file) {
             return known.clone();
         }
-        let module = open(pid, root, mapping).map(|elf| self.shared(elf, root));
+        // What cannot be opened through this process may be through another.
+        let (file, path) = open(pid, root, mapping)?;
+        let elf = ElfFile::from_file(&file, &path).ok();
+        let module = elf.map(|elf| self.shared(elf, root));
         self.files.insert(mapping.file, module.clone());
         module
     }
@@ -127,7 +130,7 @@ impl ModuleCache {
 
 /// Opens the file behind a mapping: through the kernel's own link, which works for deleted files
 /// and foreign file systems but wants CAP_CHECKPOINT_RESTORE or CAP_SYS_ADMIN; else by path.
-fn open(pid: u32, root: &Root, mapping: &Mapping) -> Option<ElfFile> {
+fn open(pid: u32, root: &Root, mapping: &Mapping) -> Option<(File, PathBuf)> {
     let path = match root {
         Root::Shared => PathBuf::from(&*mapping.name),
         Root::Foreign(root) => root.join(mapping.name.trim_start_matches('/')),
@@ -137,7 +140,7 @@ fn open(pid: u32, root: &Root, mapping: &Mapping) -> Option<ElfFile> {
         mapping.start, mapping.end
     );
     if let Ok(file) = File::open(link) {
-        return ElfFile::from_file(&file, &path).ok();
+        return Some((file, path));
     }
     if mapping.deleted {
         return None;
@@ -146,7 +149,7 @@ fn open(pid: u32, root: &Root, mapping: &Mapping) -> Option<ElfFile> {
     // Another file may have taken the path. Devices are not compared: overlay and btrfs show
     // one in maps and another in stat.
     let same = file.metadata().is_ok_and(|m| m.ino() == mapping.file.inode);
-    same.then(|| ElfFile::from_file(&file, &path).ok())?
+    same.then_some((file, path))
 }
 
 /// The vDSO, from this process' memory: every 64-bit process has the same.
