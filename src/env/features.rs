@@ -34,8 +34,8 @@ impl Answer {
 enum Probe {
     /// A program of this type may call this helper.
     Helper(u32, u32),
-    /// The UAPI of this kernel, as its BTF has it, defines this constant.
-    UapiConstant(&'static str),
+    /// A typed raw tracepoint may call this helper.
+    TracingHelper(u32),
     /// The kernel offers this function to programs.
     Kfunc(&'static str),
     /// This file exists.
@@ -133,11 +133,11 @@ features! {
     FindVma "find_vma" "5.17" "the mapping that holds a user address"
         = Probe::Helper(RAW_TP, sys::BPF_FUNC_find_vma);
     DPath "dpath" "5.10" "path()"
-        = Probe::UapiConstant("BPF_FUNC_d_path");
+        = Probe::TracingHelper(sys::BPF_FUNC_d_path);
     SkbOutput "skb_output" "5.5" "skboutput()"
-        = Probe::UapiConstant("BPF_FUNC_skb_output");
+        = Probe::TracingHelper(sys::BPF_FUNC_skb_output);
     SocketCookie "get_socket_cookie" "5.12" "socket_cookie()"
-        = Probe::UapiConstant("BPF_FUNC_get_socket_cookie");
+        = Probe::TracingHelper(sys::BPF_FUNC_get_socket_cookie);
     TaskVmaIter "iter_task_vma" "6.7" "walking a task's mappings inside a program"
         = Probe::Kfunc("bpf_iter_task_vma_new");
     AtomicFetch "atomic_fetch" "5.12" "atomic operations that return the old value"
@@ -242,9 +242,9 @@ fn long_program() -> Answer {
 
 /// Whether the verifier knows the helper for this type of program: it then complains about missing
 /// arguments, or about nothing.
-fn helper(prog_type: u32, helper: u32) -> Answer {
+fn helper((prog_type, attach_type, target): (u32, u32, u32), helper: u32) -> Answer {
     let call = bpf::insn(0x85, 0, 0, 0, helper.cast_signed());
-    match bpf::load(prog_type, 0, 0, &[call, bpf::exit()]) {
+    match bpf::load(prog_type, attach_type, target, &[call, bpf::exit()]) {
         Ok(_) => Answer::Yes,
         Err((e, log)) if log.is_empty() => refused(&e),
         Err((_, log)) => {
@@ -296,8 +296,13 @@ impl Features {
             .get_or_init(|| FEATURES.iter().map(|_| OnceLock::new()).collect());
         let row = &FEATURES[feature as usize];
         answers[feature as usize].get_or_init(|| match row.probe {
-            Probe::Helper(prog_type, id) => helper(prog_type, id),
-            Probe::UapiConstant(name) => in_btf(btf().as_deref(), |b| b.constant(name).is_some()),
+            Probe::Helper(prog_type, id) => helper((prog_type, 0, 0), id),
+            Probe::TracingHelper(id) => in_btf(btf().as_deref(), |b| {
+                b.raw_tracepoint("sched_switch").is_some_and(|tp| {
+                    let prog = (sys::BPF_PROG_TYPE_TRACING, sys::BPF_TRACE_RAW_TP, tp.id.0);
+                    helper(prog, id) == Answer::Yes
+                })
+            }),
             Probe::Kfunc(name) => in_btf(btf().as_deref(), |b| b.function(name).is_some()),
             Probe::File(path) => Answer::from(Path::new(path).exists()),
             Probe::Fn(probe) => probe(btf().as_deref()),

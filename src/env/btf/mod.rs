@@ -66,7 +66,8 @@ impl Data {
             // SAFETY: the mapping is private and read-only. A kernel's BTF never changes; a BTF
             // file that another process truncates while we run could fault, as with any mapped
             // object file.
-            if let Ok(map) = unsafe { memmap2::Mmap::map(&file) } {
+            // The kernel maps its BTF only as a private copy.
+            if let Ok(map) = unsafe { memmap2::MmapOptions::new().map_copy_read_only(&file) } {
                 return Ok(Data::Mapped(map));
             }
         }
