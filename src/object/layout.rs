@@ -141,7 +141,7 @@ pub enum MapValue {
 /// |---|---|
 /// | count | `u64 n` |
 /// | sum | `i64 total` (scalar maps: then the set flag) |
-/// | min, max | `i64 value; u64 is_set` |
+/// | min, max | `u64 rank; u64 is_set`: the largest rank counts. The rank of a value is the value itself for an unsigned max, with its top bit flipped for a signed one; for min it is the complement of that |
 /// | avg, stats | `u64 count; i64 total` |
 /// | hist, lhist | [`AggStorage::Buckets`]: `u64` each; [`AggStorage::Keyed`]: one `u64` |
 /// | tseries | [`AggStorage::Keyed`]: `u64 epoch; i64 value; u64 count`, where `count` of

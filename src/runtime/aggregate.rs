@@ -33,6 +33,16 @@ pub enum Agg {
     Series(Vec<Point>),
 }
 
+impl Agg {
+    /// The histogram or series that nothing was added to.
+    pub fn nothing(ty: AggTy) -> Self {
+        match ty.kind {
+            AggKind::Tseries { .. } => Self::Series(Vec::new()),
+            _ => Self::Buckets(Vec::new()),
+        }
+    }
+}
+
 /// One interval of a time series.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Point {
@@ -107,15 +117,14 @@ fn reduce_value(ty: AggTy, value: PerCpu<'_>) -> Result<Agg, Malformed> {
         AggKind::Count => Agg::Number(Integer::Signed(total(value, 0)? as i64)),
         AggKind::Sum => Agg::Number(int(total(value, 0)?)),
         AggKind::Min | AggKind::Max => {
+            // The largest rank is that of the smallest or largest value, see `AggStorage`.
             let mut best = None;
             for cpu in value.iter() {
                 if u64_at(cpu, 8)? != 0 {
-                    let v = u64_at(cpu, 0)?;
-                    let wins = best.is_none_or(|b| better(ty, v, b));
-                    best = if wins { Some(v) } else { best };
+                    best = best.max(Some(u64_at(cpu, 0)?));
                 }
             }
-            Agg::Number(int(best.unwrap_or(0)))
+            Agg::Number(int(best.map_or(0, |rank| unrank(ty, rank))))
         }
         AggKind::Avg => {
             let (count, total) = (total(value, 0)?, total(value, 8)?);
@@ -259,6 +268,15 @@ fn combine(ty: AggTy, old: Option<(u64, u64)>, new: (u64, u64)) -> (u64, u64) {
     }
 }
 
+/// The value of a rank; ranks are their own inverse.
+fn unrank(ty: AggTy, rank: u64) -> u64 {
+    let sign = if ty.signed { 1 << 63 } else { 0 };
+    match ty.kind {
+        AggKind::Min => !(rank ^ sign),
+        _ => rank ^ sign,
+    }
+}
+
 /// Whether `a` replaces `b` as minimum or maximum.
 fn better(ty: AggTy, a: u64, b: u64) -> bool {
     let less = |a: u64, b: u64| match ty.signed {
@@ -321,19 +339,20 @@ mod tests {
 
     #[test]
     fn minimum_ignores_cpus_that_have_none() {
-        let cpus = [0, 0, -3i64 as u64, 1, 7, 1];
-        assert_eq!(number(AggKind::Min, &cpus, 16), signed(-3));
-        assert_eq!(number(AggKind::Max, &cpus, 16), signed(7));
-        assert_eq!(number(AggKind::Max, &[0, 0], 16), signed(0));
-        let b = bytes(&cpus);
-        let unsigned = AggTy {
-            kind: AggKind::Max,
-            signed: false,
+        let run = |kind, signed, values: &[i64]| {
+            let ty = AggTy { kind, signed };
+            // The first CPU has no value.
+            let mut words = vec![0, 0];
+            words.extend(values.iter().flat_map(|&v| [unrank(ty, v as u64), 1]));
+            let b = bytes(&words);
+            reduce(ty, AggStorage::Value, PerCpu::new(&b, 16)).unwrap()
         };
-        assert_eq!(
-            reduce(unsigned, AggStorage::Value, PerCpu::new(&b, 16)),
-            Ok(Agg::Number(Integer::Unsigned(-3i64 as u64)))
-        );
+        assert_eq!(run(AggKind::Min, true, &[7, -3]), signed(-3));
+        assert_eq!(run(AggKind::Max, true, &[7, -3]), signed(7));
+        assert_eq!(run(AggKind::Max, true, &[]), signed(0));
+        let unsigned = |v| Agg::Number(Integer::Unsigned(v));
+        assert_eq!(run(AggKind::Max, false, &[-3, 7]), unsigned(-3i64 as u64));
+        assert_eq!(run(AggKind::Min, false, &[-3, 7]), unsigned(7));
     }
 
     #[test]

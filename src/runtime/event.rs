@@ -89,32 +89,6 @@ impl<'o> Printer<'o> {
         }
     }
 
-    /// Says that so many probes are attached: on the error stream, or as a JSON line.
-    ///
-    /// # Errors
-    /// The output cannot be written.
-    pub fn attached(&mut self, probes: usize) -> Result<()> {
-        match self.options.format {
-            Format::Text => {
-                let s = if probes == 1 { "" } else { "s" };
-                self.complain(|_, out| {
-                    push_display(out, format_args!("Attached {probes} probe{s}\n"));
-                })
-            }
-            Format::Json => {
-                push_display(
-                    self.writer.buffer(),
-                    format_args!(
-                        "{{\"type\": \"attached_probes\", \"count\": {probes}, \
-                         \"data\": {{\"probes\": {probes}}}}}\n"
-                    ),
-                );
-                self.writer.wrote()?;
-                self.writer.flush_lines()
-            }
-        }
-    }
-
     /// Says on the error stream what went wrong.
     ///
     /// # Errors
@@ -478,7 +452,25 @@ impl<'o> Printer<'o> {
 
 impl Sink for Printer<'_> {
     fn attached(&mut self, probes: usize) -> Result<()> {
-        Printer::attached(self, probes)
+        match self.options.format {
+            Format::Text => {
+                let s = if probes == 1 { "" } else { "s" };
+                self.complain(|_, out| {
+                    push_display(out, format_args!("Attached {probes} probe{s}\n"));
+                })
+            }
+            Format::Json => {
+                push_display(
+                    self.writer.buffer(),
+                    format_args!(
+                        "{{\"type\": \"attached_probes\", \"count\": {probes}, \
+                         \"data\": {{\"probes\": {probes}}}}}\n"
+                    ),
+                );
+                self.writer.wrote()?;
+                self.writer.flush_lines()
+            }
+        }
     }
 
     fn warning(&mut self, text: &str) -> Result<()> {

@@ -16,8 +16,11 @@ use crate::types::{AggKind, AggTy, StackKind, StackMode, StackTy};
 /// Maps in memory, of two CPUs.
 #[derive(Default)]
 struct Maps {
-    entries: RefCell<BTreeMap<(u32, Vec<u8>), Vec<u8>>>,
+    entries: RefCell<Entries>,
 }
+
+/// Values by map and key.
+type Entries = BTreeMap<(u32, Vec<u8>), Vec<u8>>;
 
 impl Maps {
     fn put(&self, map: u32, key: &[u8], value: &[u8]) {
@@ -324,8 +327,8 @@ fn g07_aggregations() {
     let maps = [
         ("@av", AggKind::Avg, [2, 8]),
         ("@c", AggKind::Count, [1, 0]),
-        ("@ma", AggKind::Max, [7, 1]),
-        ("@mi", AggKind::Min, [-3, 1]),
+        ("@ma", AggKind::Max, [7 ^ i64::MIN, 1]),
+        ("@mi", AggKind::Min, [!(-3 ^ i64::MIN), 1]),
         ("@s", AggKind::Stats, [2, 8]),
         ("@su", AggKind::Sum, [-3, 1]),
     ];
@@ -517,7 +520,8 @@ fn g30_g31_order() {
     }
     let z = r.agg("@z", AggKind::Min, AggStorage::Value, Some(int(true, 8)));
     for (key, v) in [(1, -3), (2, 7)] {
-        r.maps.put(z, &words(&[key]), &cpu0(&[v, 1]));
+        let rank = !(v ^ i64::MIN);
+        r.maps.put(z, &words(&[key]), &cpu0(&[rank, 1]));
     }
     assert_eq!(
         r.output(),

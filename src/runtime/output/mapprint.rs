@@ -81,6 +81,12 @@ pub fn snapshot(
                 key,
                 value: Datum::Agg(agg),
             }));
+            if user.key.is_none() && unassigned && entries.is_empty() {
+                entries.push(Entry {
+                    key: Vec::new(),
+                    value: Datum::Agg(Agg::nothing(*ty)),
+                });
+            }
         }
         stored => maps.for_each(id, &mut |key, value| {
             let cpus = PerCpu::new(value, stride);
