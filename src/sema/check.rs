@@ -1,0 +1,338 @@
+//! The state of type checking, and the driver of its rounds.
+//!
+//! One round turns the whole tree into HIR with the types known so far; types of variables and
+//! maps only ever grow. When a round changes none of them its HIR and its diagnostics are the
+//! result, and those of earlier rounds are dropped. A round is linear in the script.
+
+use std::collections::HashMap;
+
+use super::SemaContext;
+use super::hir;
+use super::maps::MapState;
+use super::probes::{ProbeCx, Unit};
+use super::value;
+use crate::diag::{Code, Diagnostic, Diagnostics};
+use crate::object::{Loc, RunConfig};
+use crate::source::Span;
+use crate::syntax::ast::{self, ExpnId, NodeId};
+use crate::types::{Type, TypeStore};
+
+/// Most rounds before inference gives up; types grow in a few steps, so real scripts need
+/// three or four.
+const MAX_ROUNDS: u32 = 64;
+
+/// How a variable came to be, for the note of a shadowing error.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Origin {
+    /// `let`
+    Declaration,
+    /// The first assignment.
+    Assignment,
+    /// A `for`.
+    Loop,
+    /// A parameter of a function.
+    Parameter,
+}
+
+/// A variable of the unit that is being checked.
+#[derive(Clone, Debug)]
+pub(super) struct LocalState {
+    pub name: String,
+    /// The statement that made it: what its type is remembered by.
+    pub key: NodeId,
+    pub span: Span,
+    pub origin: Origin,
+    /// Type from its declaration, which does not grow.
+    pub declared: Option<Type>,
+    pub assigned: bool,
+    pub used: bool,
+}
+
+/// A loop around the current statement.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum LoopKind {
+    /// `while`, `for`: has `break` and `continue` in the HIR.
+    Real,
+    /// `unroll`
+    Unroll,
+}
+
+/// What belongs to the probe or function that is being checked.
+#[derive(Default)]
+pub(super) struct UnitState {
+    /// Its number, part of the key of its variables' types.
+    pub number: u32,
+    /// The context of a probe.
+    pub probe: Option<ProbeCx>,
+    /// Name and result type of a function.
+    pub func: Option<(String, Type)>,
+    pub locals: Vec<LocalState>,
+    pub scopes: Vec<HashMap<(String, ExpnId), hir::LocalId>>,
+    pub loops: Vec<LoopKind>,
+}
+
+/// Type checking of one program.
+pub(crate) struct Checker<'a> {
+    pub cx: &'a SemaContext<'a>,
+    pub program: &'a ast::Program,
+    pub store: TypeStore,
+    pub diags: Diagnostics,
+    pub config: hir::Config,
+    pub run: RunConfig,
+    pub settings: super::config::Settings,
+    /// Types of variables by unit and declaring statement.
+    vars: HashMap<(u32, NodeId), Type>,
+    pub(super) maps: Vec<MapState>,
+    pub(super) map_index: HashMap<String, hir::MapRef>,
+    time_formats: Vec<String>,
+    pub(super) funcs: HashMap<&'a str, (hir::FnRef, &'a ast::Subprog)>,
+    pub(super) options: super::params::OptionUses,
+    /// Something was learned in this round.
+    pub(super) changed: bool,
+    pub(super) unit: UnitState,
+    /// The macro expansion of the current node.
+    pub(super) expn: ExpnId,
+}
+
+impl<'a> Checker<'a> {
+    /// A checker that knows nothing yet.
+    pub fn new(
+        cx: &'a SemaContext<'a>,
+        program: &'a ast::Program,
+        store: TypeStore,
+        loaded: super::config::Loaded,
+    ) -> Self {
+        Self {
+            cx,
+            program,
+            store,
+            diags: Diagnostics::new(),
+            config: loaded.compile,
+            run: loaded.run,
+            settings: loaded.settings,
+            vars: HashMap::new(),
+            maps: Vec::new(),
+            map_index: HashMap::new(),
+            time_formats: Vec::new(),
+            funcs: HashMap::new(),
+            options: Default::default(),
+            changed: false,
+            unit: UnitState::default(),
+            expn: ExpnId::ROOT,
+        }
+    }
+
+    /// Runs rounds until nothing changes and returns probes and functions of the last one.
+    pub fn run(&mut self, units: &[Unit<'a>]) -> (Vec<hir::Probe>, Vec<hir::Func>) {
+        for item in &self.program.items {
+            if let ast::Item::Subprog(f) = item {
+                let next = hir::FnRef(self.funcs.len() as u32);
+                if self.funcs.insert(&f.name.name, (next, f)).is_some() {
+                    let text = format!("Redefinition of function: {}", f.name.name);
+                    let d = Diagnostic::error(Code::DuplicateDefinition, f.name.span, text);
+                    return self.give_up(d);
+                }
+            }
+        }
+        for _ in 0..MAX_ROUNDS {
+            self.changed = false;
+            self.diags = Diagnostics::new();
+            self.time_formats.clear();
+            self.options.clear();
+            self.begin_maps();
+            let probes = units
+                .iter()
+                .enumerate()
+                .map(|(i, u)| self.probe(i as u32, u))
+                .collect();
+            let mut funcs: Vec<_> = self.funcs.values().copied().collect();
+            funcs.sort_by_key(|(id, _)| *id);
+            let funcs = funcs
+                .into_iter()
+                .map(|(id, f)| self.func(units.len() as u32 + id.0, f))
+                .collect();
+            if !self.changed {
+                self.finish_maps();
+                self.finish_options();
+                return (probes, funcs);
+            }
+        }
+        self.give_up(Diagnostic::error(
+            Code::Unresolved,
+            None,
+            "Types of this script do not settle",
+        ))
+    }
+
+    fn give_up(&mut self, d: Diagnostic) -> (Vec<hir::Probe>, Vec<hir::Func>) {
+        self.diags.push(d);
+        (Vec::new(), Vec::new())
+    }
+
+    /// The formats that the last round collected.
+    pub fn take_time_formats(&mut self) -> Vec<String> {
+        std::mem::take(&mut self.time_formats)
+    }
+
+    /// The number of a time format.
+    pub(super) fn time_format(&mut self, text: &str) -> u32 {
+        let known = self.time_formats.iter().position(|f| f == text);
+        known.unwrap_or_else(|| {
+            self.time_formats.push(text.to_owned());
+            self.time_formats.len() - 1
+        }) as u32
+    }
+
+    // Diagnostics.
+
+    /// The place of a span in lines and columns.
+    pub fn loc(&self, span: Span) -> Loc {
+        self.cx.loc(span)
+    }
+
+    /// Reports `d`, with the macro calls that led here.
+    pub fn report(&mut self, d: Diagnostic) {
+        let d = if self.expn == ExpnId::ROOT {
+            d
+        } else {
+            d.expanded_from(self.program.expansion_chain(self.expn))
+        };
+        self.diags.push(d);
+    }
+
+    /// Reports an error.
+    pub fn error(&mut self, code: Code, span: Span, text: impl Into<String>) {
+        self.report(Diagnostic::error(code, span, text));
+    }
+
+    /// Reports a warning.
+    pub fn warn(&mut self, code: Code, span: Span, text: impl Into<String>) {
+        self.report(Diagnostic::warning(code, span, text));
+    }
+
+    /// Reports an error and gives the expression that stands for a mistake.
+    pub(super) fn fail(&mut self, code: Code, span: Span, text: impl Into<String>) -> hir::Expr {
+        self.error(code, span, text);
+        value::unknown(self.loc(span))
+    }
+
+    /// How a type is spelled.
+    pub fn spell(&self, ty: &Type) -> String {
+        ty.display(&self.store).to_string()
+    }
+
+    // Units.
+
+    /// Starts a probe or function.
+    pub(super) fn begin_unit(&mut self, unit: UnitState) {
+        self.unit = unit;
+        self.unit.scopes.push(HashMap::new());
+    }
+
+    /// Ends it: its variables with their types.
+    pub(super) fn end_unit(&mut self) -> Vec<hir::Local> {
+        let locals = std::mem::take(&mut self.unit.locals);
+        let mut out = Vec::with_capacity(locals.len());
+        for l in locals {
+            let ty = self.type_of_local(&l).unwrap_or(Type::None);
+            if l.origin == Origin::Declaration && !l.assigned {
+                let text = format!("Variable ${} was never assigned to.", l.name);
+                self.warn(Code::UnassignedVariable, l.span, text);
+            }
+            out.push(hir::Local {
+                name: format!("${}", l.name),
+                ty,
+            });
+        }
+        out
+    }
+
+    // Scopes.
+
+    pub(super) fn scoped<T>(&mut self, f: impl FnOnce(&mut Self) -> T) -> T {
+        self.unit.scopes.push(HashMap::new());
+        let out = f(self);
+        self.unit.scopes.pop();
+        out
+    }
+
+    /// The variable that a name means here.
+    pub(super) fn lookup(&self, var: &ast::Var) -> Option<hir::LocalId> {
+        let key = (var.name.clone(), var.expn);
+        let scopes = self.unit.scopes.iter().rev();
+        scopes.filter_map(|s| s.get(&key)).next().copied()
+    }
+
+    /// Adds a variable to the innermost scope.
+    pub(super) fn declare(
+        &mut self,
+        var: &ast::Var,
+        key: NodeId,
+        origin: Origin,
+        declared: Option<Type>,
+    ) -> hir::LocalId {
+        if let Some(old) = self.lookup(var) {
+            self.shadowing(var, old, origin);
+        }
+        let id = hir::LocalId(self.unit.locals.len() as u32);
+        self.unit.locals.push(LocalState {
+            name: var.name.clone(),
+            key,
+            span: var.span,
+            origin,
+            declared,
+            assigned: origin != Origin::Declaration,
+            used: false,
+        });
+        if let Some(scope) = self.unit.scopes.last_mut() {
+            scope.insert((var.name.clone(), var.expn), id);
+        }
+        id
+    }
+
+    fn shadowing(&mut self, var: &ast::Var, old: hir::LocalId, origin: Origin) {
+        if origin == Origin::Loop {
+            let text = format!("Loop declaration shadows existing variable: ${}", var.name);
+            return self.error(Code::Shadowing, var.span, text);
+        }
+        let text = format!(
+            "Variable ${} was already declared. Variable shadowing is not allowed.",
+            var.name
+        );
+        self.error(Code::Shadowing, var.span, text);
+        let old = &self.unit.locals[old.0 as usize];
+        let (span, note) = match old.origin {
+            Origin::Declaration | Origin::Parameter => {
+                (old.span, "This is the initial declaration.")
+            }
+            Origin::Assignment => (old.span, "This is the initial assignment."),
+            Origin::Loop => (old.span, "This is the loop variable."),
+        };
+        self.error(Code::Shadowing, span, note);
+    }
+
+    /// State of a variable.
+    pub(super) fn local(&mut self, id: hir::LocalId) -> &mut LocalState {
+        &mut self.unit.locals[id.0 as usize]
+    }
+
+    /// The type of a variable so far.
+    pub(super) fn local_type(&self, id: hir::LocalId) -> Option<Type> {
+        self.type_of_local(&self.unit.locals[id.0 as usize])
+    }
+
+    fn type_of_local(&self, l: &LocalState) -> Option<Type> {
+        l.declared
+            .clone()
+            .or_else(|| self.vars.get(&(self.unit.number, l.key)).cloned())
+    }
+
+    /// Remembers that a variable has (at least) this type.
+    pub(super) fn learn_local(&mut self, id: hir::LocalId, ty: Type) {
+        let key = (self.unit.number, self.unit.locals[id.0 as usize].key);
+        if self.vars.get(&key) != Some(&ty) {
+            self.vars.insert(key, ty);
+            self.changed = true;
+        }
+    }
+}

@@ -1,0 +1,406 @@
+//! Maps: their keys and values as uses reveal them, and their declarations.
+
+use super::check::Checker;
+use super::hir::{self, DeclaredKind, Expr, ExprKind, MapRef};
+use super::value::{self, is_unknown};
+use crate::diag::{Code, Diagnostic};
+use crate::source::Span;
+use crate::syntax::ast;
+use crate::types::{AggKind, Type};
+
+/// What is known of a map's key.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) enum KeyState {
+    /// No use told yet.
+    Unknown,
+    /// Used without a key.
+    Scalar,
+    /// Used with a key whose type is not known yet.
+    Keyed,
+    /// Used with a key of this type.
+    Type(Type),
+}
+
+/// A map during checking.
+#[derive(Clone, Debug)]
+pub(super) struct MapState {
+    pub name: String,
+    pub key: KeyState,
+    pub value: Option<Type>,
+    pub decl: Option<(Option<DeclaredKind>, Option<u32>, Span)>,
+    /// First use in this round.
+    pub first: Option<Span>,
+    /// Assigned in this round.
+    pub written: bool,
+    /// Uses in this round that need a value: reported if the map is never written.
+    pub read_at: Vec<Span>,
+}
+
+impl Checker<'_> {
+    /// Resets what is learned anew in every round; enters declarations.
+    pub(super) fn begin_maps(&mut self) {
+        for m in &mut self.maps {
+            m.first = None;
+            m.written = false;
+            m.read_at.clear();
+        }
+        let program = self.program;
+        for item in &program.items {
+            if let ast::Item::MapDecl(d) = item {
+                self.map_decl(d);
+            }
+        }
+    }
+
+    fn map_decl(&mut self, d: &ast::MapDecl) {
+        let kind = match d.kind.name.as_str() {
+            "hash" => Some(DeclaredKind::Hash),
+            "lruhash" => Some(DeclaredKind::LruHash),
+            "percpuhash" => Some(DeclaredKind::PercpuHash),
+            "percpulruhash" => Some(DeclaredKind::PercpuLruHash),
+            other => {
+                let text = format!("Invalid bpf map type: {other}");
+                self.report(
+                    Diagnostic::error(Code::BadMapType, d.kind.span, text)
+                        .hint("Valid map types: percpulruhash, percpuhash, lruhash, hash"),
+                );
+                None
+            }
+        };
+        let entries = d.max_entries.and_then(|(n, span)| {
+            let entries = u32::try_from(n).ok().filter(|n| *n > 0);
+            if entries.is_none() {
+                self.error(
+                    Code::BadMapType,
+                    span,
+                    "Max entries must be a positive number",
+                );
+            }
+            entries
+        });
+        let id = self.map_id(&d.map.name);
+        let m = &mut self.maps[id.0 as usize];
+        if let Some((.., old)) = m.decl
+            && old != d.span
+        {
+            let text = format!("Redeclaration of existing map: @{}", d.map.name);
+            self.error(Code::DuplicateDefinition, d.span, text);
+            return;
+        }
+        m.decl = Some((kind, entries, d.span));
+    }
+
+    fn map_id(&mut self, name: &str) -> MapRef {
+        if let Some(id) = self.map_index.get(name) {
+            return *id;
+        }
+        let id = MapRef(self.maps.len() as u32);
+        self.map_index.insert(name.to_owned(), id);
+        self.maps.push(MapState {
+            name: format!("@{name}"),
+            key: KeyState::Unknown,
+            value: None,
+            decl: None,
+            first: None,
+            written: false,
+            read_at: Vec::new(),
+        });
+        id
+    }
+
+    /// The map of this name, for a use that says nothing of its key.
+    pub(super) fn map(&mut self, map: &ast::MapName) -> MapRef {
+        let id = self.map_id(&map.name);
+        self.maps[id.0 as usize].first.get_or_insert(map.span);
+        id
+    }
+
+    /// State of a map.
+    pub(super) fn map_state(&mut self, id: MapRef) -> &mut MapState {
+        &mut self.maps[id.0 as usize]
+    }
+
+    /// Notes that a map is read at `span`: an error if nothing ever writes it.
+    pub(super) fn reads_map(&mut self, id: MapRef, span: Span) {
+        self.maps[id.0 as usize].read_at.push(span);
+    }
+
+    /// A use of the map without a key.
+    pub(super) fn scalar_access(&mut self, id: MapRef, span: Span) -> bool {
+        match self.maps[id.0 as usize].key {
+            KeyState::Unknown => {
+                self.maps[id.0 as usize].key = KeyState::Scalar;
+                self.changed = true;
+                true
+            }
+            KeyState::Scalar => true,
+            _ => {
+                let text = format!(
+                    "{} used as a map without an explicit key (scalar map), previously used with an explicit key (non-scalar map)",
+                    self.maps[id.0 as usize].name
+                );
+                self.error(Code::MapKeyMismatch, span, text);
+                false
+            }
+        }
+    }
+
+    /// A use of the map with these keys as written; gives the key in the map's key type.
+    pub(super) fn keyed_access(
+        &mut self,
+        id: MapRef,
+        keys: &[ast::Expr],
+        span: Span,
+    ) -> Option<Expr> {
+        let key = match keys {
+            [one] => self.expr(one),
+            several => {
+                let loc = self.loc(span);
+                let items: Vec<Expr> = several.iter().map(|k| self.expr(k)).collect();
+                let items: Vec<Expr> = items.into_iter().map(|k| self.plain(k, span)).collect();
+                if items.iter().any(is_unknown) {
+                    self.note_keyed(id, span);
+                    return None;
+                }
+                let ty = Type::tuple(items.iter().map(|i| i.ty.clone()).collect::<Vec<_>>());
+                Expr {
+                    kind: ExprKind::Tuple(items),
+                    ty,
+                    loc,
+                }
+            }
+        };
+        self.key_access(id, key, keys[0].span.to(span))
+    }
+
+    fn note_keyed(&mut self, id: MapRef, span: Span) -> bool {
+        let m = &mut self.maps[id.0 as usize];
+        match m.key {
+            KeyState::Unknown => {
+                m.key = KeyState::Keyed;
+                self.changed = true;
+                true
+            }
+            KeyState::Scalar => {
+                let text = format!(
+                    "{} used as a map with an explicit key (non-scalar map), previously used without an explicit key (scalar map)",
+                    m.name
+                );
+                self.error(Code::MapKeyMismatch, span, text);
+                false
+            }
+            _ => true,
+        }
+    }
+
+    /// A use of the map with this key value.
+    pub(super) fn key_access(&mut self, id: MapRef, key: Expr, span: Span) -> Option<Expr> {
+        let key = self.plain(key, span);
+        if !self.note_keyed(id, span) || is_unknown(&key) {
+            return None;
+        }
+        if let Some(text) = self.bad_key(&key) {
+            self.error(Code::BadMapKey, span, text);
+            return None;
+        }
+        let have = self.maps[id.0 as usize].key.clone();
+        let ty = match have {
+            KeyState::Type(have) => match value::unify(&have, &key, &self.store) {
+                Some(ty) => {
+                    if ty != have {
+                        self.maps[id.0 as usize].key = KeyState::Type(ty.clone());
+                        self.changed = true;
+                    }
+                    ty
+                }
+                None => {
+                    let text = format!(
+                        "Argument mismatch for {}: trying to access with arguments: '{}' when map expects arguments: '{}'",
+                        self.maps[id.0 as usize].name,
+                        self.spell(&key.ty),
+                        self.spell(&have)
+                    );
+                    self.error(Code::MapKeyMismatch, span, text);
+                    return None;
+                }
+            },
+            _ => {
+                self.maps[id.0 as usize].key = KeyState::Type(key.ty.clone());
+                self.changed = true;
+                key.ty.clone()
+            }
+        };
+        Some(value::cast(key, &ty))
+    }
+
+    fn bad_key(&self, key: &Expr) -> Option<String> {
+        if matches!(key.kind, ExprKind::Ctx) {
+            return Some("context cannot be part of a map key".into());
+        }
+        match &key.ty {
+            Type::None | Type::Void | Type::Agg(_) | Type::Timestamp | Type::CgroupPath => Some(
+                format!("{} cannot be part of a map key", self.spell(&key.ty)),
+            ),
+            Type::Tuple(items) => items
+                .iter()
+                .find(|t| matches!(t, Type::None | Type::Void | Type::Agg(_)))
+                .map(|t| format!("{} cannot be part of a map key", self.spell(t))),
+            _ => None,
+        }
+    }
+
+    /// The map and key that `@m` or `@m[k]` names; `None` after a mistake or while the key's
+    /// type is unknown.
+    pub(super) fn map_place(&mut self, target: &ast::Expr) -> Option<(MapRef, Option<Expr>)> {
+        match &target.kind {
+            ast::ExprKind::Map(m) => {
+                let id = self.map(m);
+                self.scalar_access(id, target.span).then_some((id, None))
+            }
+            ast::ExprKind::MapElem { map, keys } => {
+                let id = self.map(map);
+                let key = self.keyed_access(id, keys, target.span)?;
+                Some((id, Some(key)))
+            }
+            _ => None,
+        }
+    }
+
+    /// Grows the value type of a map by `new`; the value's final type, or `None` after a
+    /// mismatch.
+    pub(super) fn grow_map(&mut self, id: MapRef, new: &Expr, span: Span) -> Option<Type> {
+        let m = &mut self.maps[id.0 as usize];
+        m.written = true;
+        let Some(have) = m.value.clone() else {
+            m.value = Some(new.ty.clone());
+            self.changed = true;
+            return Some(new.ty.clone());
+        };
+        match value::unify(&have, new, &self.store) {
+            Some(ty) => {
+                if ty != have {
+                    self.maps[id.0 as usize].value = Some(ty.clone());
+                    self.changed = true;
+                }
+                Some(ty)
+            }
+            None => {
+                let bounds = match (&have, &new.ty) {
+                    (Type::Agg(a), Type::Agg(b)) => different_bounds(a.kind, b.kind),
+                    _ => None,
+                };
+                if let Some(text) = bounds {
+                    self.error(Code::AggregationBounds, span, text);
+                    return None;
+                }
+                let text = format!(
+                    "Type mismatch for {}: trying to assign value of type '{}' when map already has a type '{}'",
+                    self.maps[id.0 as usize].name,
+                    self.spell(&new.ty),
+                    self.spell(&have)
+                );
+                self.error(Code::TypeMismatch, span, text);
+                None
+            }
+        }
+    }
+
+    /// Reading `@m` or `@m[k]`.
+    pub(super) fn map_get(&mut self, e: &ast::Expr) -> Expr {
+        let loc = self.loc(e.span);
+        let id = match &e.kind {
+            ast::ExprKind::Map(m) | ast::ExprKind::MapElem { map: m, .. } => self.map(m),
+            _ => return value::unknown(loc),
+        };
+        self.reads_map(id, e.span);
+        let Some((map, key)) = self.map_place(e) else {
+            return value::unknown(loc);
+        };
+        match self.maps[map.0 as usize].value.clone() {
+            Some(ty) => Expr {
+                kind: ExprKind::MapGet {
+                    map,
+                    key: key.map(Box::new),
+                },
+                ty,
+                loc,
+            },
+            None => value::unknown(loc),
+        }
+    }
+
+    /// Reports what only the whole script can tell.
+    pub(super) fn finish_maps(&mut self) {
+        for i in 0..self.maps.len() {
+            let m = &self.maps[i];
+            if m.first.is_none() {
+                if let Some((.., span)) = m.decl {
+                    let text = format!("Unused map: {}", m.name);
+                    self.warn(Code::UnusedMap, span, text);
+                }
+                continue;
+            }
+            if !m.written {
+                let text = format!("Undefined map: {}", m.name);
+                let spans = m.read_at.clone();
+                for span in spans {
+                    self.error(Code::UndefinedMap, span, text.clone());
+                }
+                continue;
+            }
+            let (Some((Some(kind), _, span)), Some(value)) = (m.decl, &m.value) else {
+                continue;
+            };
+            let agg = matches!(value, Type::Agg(_));
+            let (name, percpu) = match kind {
+                DeclaredKind::Hash => ("hash", false),
+                DeclaredKind::LruHash => ("lruhash", false),
+                DeclaredKind::PercpuHash => ("percpuhash", true),
+                DeclaredKind::PercpuLruHash => ("percpulruhash", true),
+            };
+            if agg != percpu {
+                let wanted = if agg { "percpuhash" } else { "hash" };
+                let text = format!(
+                    "Incompatible map types. Type from declaration: {name}. Type from value/key type: {wanted}"
+                );
+                self.error(Code::MapKindMismatch, span, text);
+            }
+        }
+    }
+
+    /// The maps of the finished program.
+    pub(super) fn take_maps(&mut self) -> Vec<hir::Map> {
+        let maps = std::mem::take(&mut self.maps);
+        maps.into_iter()
+            .map(|m| {
+                let span = m.decl.map(|(.., s)| s).or(m.first);
+                hir::Map {
+                    name: m.name,
+                    key: match m.key {
+                        KeyState::Type(t) => Some(t),
+                        _ => None,
+                    },
+                    value: m.value.unwrap_or(Type::I64),
+                    kind: m.decl.and_then(|d| d.0),
+                    max_entries: m.decl.and_then(|d| d.1),
+                    loc: span.map(|s| self.cx.loc(s)).unwrap_or_default(),
+                }
+            })
+            .collect()
+    }
+}
+
+fn different_bounds(a: AggKind, b: AggKind) -> Option<&'static str> {
+    match (a, b) {
+        (AggKind::Hist { .. }, AggKind::Hist { .. }) => {
+            Some("Different bits in a single hist unsupported")
+        }
+        (AggKind::Lhist { .. }, AggKind::Lhist { .. }) => {
+            Some("Different lhist bounds in a single map unsupported")
+        }
+        (AggKind::Tseries { .. }, AggKind::Tseries { .. }) => {
+            Some("Different tseries bounds in a single map unsupported")
+        }
+        _ => None,
+    }
+}

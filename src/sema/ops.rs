@@ -1,0 +1,793 @@
+//! Operators: what they accept, the type they give, and folding of literals.
+
+use super::check::Checker;
+use super::hir::{BinOp, Block, CmpOp, Expr, ExprKind, UnOp};
+use super::value::{self, int_like, is_unknown, literal_text, literal_value};
+use crate::diag::{Code, Diagnostic};
+use crate::source::Span;
+use crate::syntax::ast;
+use crate::types::{IntTy, Type};
+
+const OVERFLOW: &str = "unable to fold literals due to overflow or underflow";
+
+fn arithmetic(op: ast::BinOp) -> Option<BinOp> {
+    Some(match op {
+        ast::BinOp::Add => BinOp::Add,
+        ast::BinOp::Sub => BinOp::Sub,
+        ast::BinOp::Mul => BinOp::Mul,
+        ast::BinOp::Div => BinOp::Div,
+        ast::BinOp::Rem => BinOp::Mod,
+        ast::BinOp::BitAnd => BinOp::And,
+        ast::BinOp::BitOr => BinOp::Or,
+        ast::BinOp::BitXor => BinOp::Xor,
+        ast::BinOp::Shl => BinOp::Shl,
+        ast::BinOp::Shr => BinOp::Shr,
+        _ => return None,
+    })
+}
+
+fn comparison(op: ast::BinOp) -> Option<CmpOp> {
+    Some(match op {
+        ast::BinOp::Eq => CmpOp::Eq,
+        ast::BinOp::Ne => CmpOp::Ne,
+        ast::BinOp::Lt => CmpOp::Lt,
+        ast::BinOp::Le => CmpOp::Le,
+        ast::BinOp::Gt => CmpOp::Gt,
+        ast::BinOp::Ge => CmpOp::Ge,
+        _ => return None,
+    })
+}
+
+fn compare<T: PartialOrd + ?Sized>(op: CmpOp, a: &T, b: &T) -> bool {
+    match op {
+        CmpOp::Eq => a == b,
+        CmpOp::Ne => a != b,
+        CmpOp::Lt => a < b,
+        CmpOp::Le => a <= b,
+        CmpOp::Gt => a > b,
+        CmpOp::Ge => a >= b,
+    }
+}
+
+/// The value of `a op b`, computed as C would on signed numbers; `None` where it leaves the
+/// 64 bits of either signedness.
+fn fold(op: BinOp, a: i128, b: i128) -> Option<i128> {
+    let wrapped = |f: fn(u64, u64) -> u64| {
+        let bits = f(a as u64, b as u64);
+        if a < 0 || b < 0 {
+            i128::from(bits as i64)
+        } else {
+            i128::from(bits)
+        }
+    };
+    let value = match op {
+        BinOp::Add => a + b,
+        BinOp::Sub => a - b,
+        BinOp::Mul => a.checked_mul(b)?,
+        BinOp::Div => a.checked_div(b)?,
+        BinOp::Mod => a.checked_rem(b)?,
+        BinOp::And => wrapped(|a, b| a & b),
+        BinOp::Or => wrapped(|a, b| a | b),
+        BinOp::Xor => wrapped(|a, b| a ^ b),
+        BinOp::Shl | BinOp::Shr if !(0..64).contains(&b) => return None,
+        BinOp::Shl => a << b,
+        BinOp::Shr => a >> b,
+    };
+    (i128::from(i64::MIN)..=i128::from(u64::MAX))
+        .contains(&value)
+        .then_some(value)
+}
+
+impl Checker<'_> {
+    /// `e` with an aggregation read as a number; other aggregations are an error.
+    pub(super) fn reduce(&mut self, e: Expr) -> Expr {
+        match value::reduced(&e.ty) {
+            Some(ty) => Expr { ty, ..e },
+            None => e,
+        }
+    }
+
+    /// `e` as a value that can be stored in a tuple or key.
+    pub(super) fn plain(&mut self, e: Expr, span: Span) -> Expr {
+        let e = self.reduce(e);
+        if let Type::Agg(_) = e.ty {
+            let text = format!(
+                "Map type {} cannot exist inside a tuple.",
+                self.spell(&e.ty)
+            );
+            return self.fail(Code::AggregationUse, span, text);
+        }
+        e
+    }
+
+    /// Casts an operand that the program did not cast; warns where that can change its value.
+    pub(super) fn implicit(&mut self, e: Expr, ty: &Type, span: Span) -> Expr {
+        if let (Type::Int(from), Type::Int(to)) = (&e.ty, ty) {
+            let loses = if from.signed == to.signed {
+                from.size > to.size
+            } else {
+                to.signed && from.size >= to.size
+            };
+            if loses && !value::is_literal(&e) {
+                let text = format!(
+                    "Expression of type: {} being cast to type: {}. This may cause unexpected results. Use an explicit cast to suppress this warning.",
+                    self.spell(&e.ty),
+                    self.spell(ty)
+                );
+                self.warn(Code::ImplicitCast, span, text);
+            }
+        }
+        value::cast(e, ty)
+    }
+
+    /// `e` as the condition of an `if`, a loop or a logical operator.
+    pub(super) fn condition(&mut self, e: Expr, span: Span) -> Expr {
+        if is_unknown(&e) {
+            return value::boolean(false, e.loc);
+        }
+        let e = self.reduce(e);
+        let loc = e.loc;
+        if let Some(v) = literal_value(&e) {
+            return value::boolean(v != 0, loc);
+        }
+        match &e.ty {
+            Type::Bool => e,
+            Type::Int(_) | Type::Enum(_) | Type::Ptr(..) | Type::Timestamp | Type::KSym => {
+                let zero = Expr {
+                    kind: ExprKind::Int(0),
+                    ty: e.ty.clone(),
+                    loc,
+                };
+                Expr {
+                    kind: ExprKind::Compare {
+                        op: CmpOp::Ne,
+                        signed: false,
+                        lhs: Box::new(e),
+                        rhs: Box::new(zero),
+                    },
+                    ty: Type::Bool,
+                    loc,
+                }
+            }
+            other => {
+                let name = match other {
+                    Type::Str(_) => "string".to_owned(),
+                    other => self.spell(other),
+                };
+                self.error(
+                    Code::BadCondition,
+                    span,
+                    format!("Invalid condition: {name}"),
+                );
+                value::boolean(false, loc)
+            }
+        }
+    }
+
+    pub(super) fn unary(&mut self, op: ast::UnaryOp, e: &ast::Expr, span: Span) -> Expr {
+        if op == ast::UnaryOp::Deref {
+            let p = self.expr(e);
+            return self.deref(p, span);
+        }
+        let v = self.expr(e);
+        if is_unknown(&v) {
+            return v;
+        }
+        let v = self.reduce(v);
+        let loc = self.loc(span);
+        if let Some(n) = literal_value(&v) {
+            let folded = match op {
+                ast::UnaryOp::Neg => -n,
+                ast::UnaryOp::Not => return value::boolean(n == 0, loc),
+                _ if n < 0 => !n,
+                _ => i128::from(!(n as u64)),
+            };
+            if folded < i128::from(i64::MIN) {
+                return self.fail(Code::Overflow, span, OVERFLOW);
+            }
+            return value::literal(folded, loc);
+        }
+        let (op, ty, operand) = match (op, &v.ty) {
+            (ast::UnaryOp::Not, Type::Bool | Type::Int(_) | Type::Enum(_)) => {
+                let cond = self.condition(v, e.span);
+                (UnOp::Not, Type::Bool, cond)
+            }
+            (ast::UnaryOp::Neg | ast::UnaryOp::BitNot, ty)
+                if int_like(ty, &self.store).is_some() =>
+            {
+                let signed = ty.is_signed();
+                let wide = Type::int(signed, 8);
+                if op == ast::UnaryOp::Neg {
+                    (UnOp::Neg, Type::I64, value::cast(v, &Type::I64))
+                } else {
+                    (UnOp::BitNot, wide.clone(), value::cast(v, &wide))
+                }
+            }
+            (op, ty) => {
+                let text = format!(
+                    "The {} operator can not be used on expressions of type '{}'",
+                    op.as_str(),
+                    self.spell(ty)
+                );
+                return self.fail(Code::BadOperand, span, text);
+            }
+        };
+        Expr {
+            kind: ExprKind::Unary(op, Box::new(operand)),
+            ty,
+            loc,
+        }
+    }
+
+    pub(super) fn binary(
+        &mut self,
+        op: ast::BinOp,
+        lhs: &ast::Expr,
+        rhs: &ast::Expr,
+        span: Span,
+    ) -> Expr {
+        if matches!(op, ast::BinOp::And | ast::BinOp::Or) {
+            return self.logical(op, lhs, rhs, span);
+        }
+        let a = self.expr(lhs);
+        let b = self.expr(rhs);
+        self.binary_of(op, (a, lhs.span), (b, rhs.span), span)
+    }
+
+    /// `a op b` of checked operands; not for the logical operators.
+    pub(super) fn binary_of(
+        &mut self,
+        op: ast::BinOp,
+        (a, a_span): (Expr, Span),
+        (b, b_span): (Expr, Span),
+        span: Span,
+    ) -> Expr {
+        let loc = self.loc(span);
+        if is_unknown(&a) || is_unknown(&b) {
+            return value::unknown(loc);
+        }
+        let (a, b) = (self.reduce(a), self.reduce(b));
+        let (a, b) = (self.named_probe(a), self.named_probe(b));
+        if let Some(cmp) = comparison(op) {
+            return self.compare(op, cmp, (a, a_span), (b, b_span), span);
+        }
+        let Some(hir_op) = arithmetic(op) else {
+            return value::unknown(loc);
+        };
+        if let (ast::BinOp::Add, Some(s)) = (op, literal_text(&a)) {
+            return self.add_to_text(s.to_vec(), &b, span);
+        }
+        if let (Some(x), Some(y)) = (literal_value(&a), literal_value(&b)) {
+            return match fold(hir_op, x, y) {
+                Some(v) => value::literal(v, loc),
+                None => self.fail(Code::Overflow, span, OVERFLOW),
+            };
+        }
+        if matches!((&a.ty, &b.ty), (Type::Ptr(..), _) | (_, Type::Ptr(..))) {
+            return self.pointer_arithmetic(op, a, b, span);
+        }
+        let (Some(at), Some(bt)) = (int_like(&a.ty, &self.store), int_like(&b.ty, &self.store))
+        else {
+            return self.bad_operands(op, &a, &b, span);
+        };
+        if literal_value(&b) == Some(0) && matches!(hir_op, BinOp::Div | BinOp::Mod) {
+            return self.fail(Code::Overflow, span, OVERFLOW);
+        }
+        if matches!(hir_op, BinOp::Shl | BinOp::Shr)
+            && let Some(n) = literal_value(&b)
+            && !(0..64).contains(&n)
+        {
+            return self.fail(Code::Overflow, span, OVERFLOW);
+        }
+        let shift = matches!(hir_op, BinOp::Shl | BinOp::Shr);
+        let joined = if shift {
+            // The right side only counts.
+            at
+        } else {
+            value::join_operands(&a, at, &b, bt)
+        };
+        if joined.signed && matches!(hir_op, BinOp::Div | BinOp::Mod) {
+            let text = format!(
+                "signed operands for '{}' can lead to undefined behavior (cast to unsigned to silence warning)",
+                op.as_str()
+            );
+            self.warn(Code::SignedDivision, span, text);
+        }
+        let wide = Type::int(joined.signed, 8);
+        let a = self.implicit(a, &wide, a_span);
+        let b = if shift {
+            value::cast(b, &Type::U64)
+        } else {
+            self.implicit(b, &wide, b_span)
+        };
+        let ty = if hir_op == BinOp::Sub {
+            Type::I64
+        } else {
+            wide
+        };
+        Expr {
+            kind: ExprKind::Binary(hir_op, Box::new(a), Box::new(b)),
+            ty,
+            loc,
+        }
+    }
+
+    fn bad_operands(&mut self, op: ast::BinOp, a: &Expr, b: &Expr, span: Span) -> Expr {
+        let text = format!(
+            "The {} operator can not be used on expressions of types {}, {}",
+            op.as_str(),
+            self.spell(&a.ty),
+            self.spell(&b.ty)
+        );
+        self.fail(Code::BadOperand, span, text)
+    }
+
+    /// `"abc" + "d"` joins, `"abc" + 1` skips.
+    fn add_to_text(&mut self, mut s: Vec<u8>, b: &Expr, span: Span) -> Expr {
+        let loc = self.loc(span);
+        if let Some(t) = literal_text(b) {
+            s.extend_from_slice(t);
+            return value::string(s, loc);
+        }
+        let Some(n) = literal_value(b) else {
+            let a = value::string(s, loc);
+            return self.bad_operands(ast::BinOp::Add, &a, b, span);
+        };
+        let n = usize::try_from(n).unwrap_or(usize::MAX);
+        if n >= s.len() && !s.is_empty() {
+            self.warn(
+                Code::ArgumentTruncated,
+                span,
+                "literal string will always be empty",
+            );
+        }
+        s.drain(..n.min(s.len()));
+        value::string(s, loc)
+    }
+
+    fn pointer_arithmetic(&mut self, op: ast::BinOp, a: Expr, b: Expr, span: Span) -> Expr {
+        let loc = a.loc;
+        let (p, n) = match (&a.ty, &b.ty) {
+            (Type::Ptr(..), t) if int_like(t, &self.store).is_some() => (a, b),
+            (t, Type::Ptr(..))
+                if op == ast::BinOp::Add && int_like(t, &self.store).is_some() =>
+            {
+                (b, a)
+            }
+            _ => return self.bad_operands(op, &a, &b, span),
+        };
+        let hir_op = match op {
+            ast::BinOp::Add => BinOp::Add,
+            ast::BinOp::Sub => BinOp::Sub,
+            _ => return self.bad_operands(op, &p, &n, span),
+        };
+        let stride = self.pointee_size(&p.ty);
+        let n = match literal_value(&n) {
+            Some(v) => value::constant(v * i128::from(stride), Type::U64, loc),
+            None => {
+                let n = value::cast(value::cast(n, &Type::I64), &Type::U64);
+                scaled(n, stride)
+            }
+        };
+        let ty = p.ty.clone();
+        let address = value::cast(p, &Type::U64);
+        let sum = Expr {
+            kind: ExprKind::Binary(hir_op, Box::new(address), Box::new(n)),
+            ty: Type::U64,
+            loc,
+        };
+        value::cast(sum, &ty)
+    }
+
+    /// Bytes that one step of a pointer moves.
+    pub(super) fn pointee_size(&self, ty: &Type) -> u32 {
+        match ty {
+            Type::Ptr(t, _) => self.size(t).max(1),
+            _ => 1,
+        }
+    }
+
+    fn compare(
+        &mut self,
+        op: ast::BinOp,
+        cmp: CmpOp,
+        (a, a_span): (Expr, Span),
+        (b, b_span): (Expr, Span),
+        span: Span,
+    ) -> Expr {
+        let loc = self.loc(span);
+        let equality = matches!(cmp, CmpOp::Eq | CmpOp::Ne);
+        if let (Some(x), Some(y)) = (literal_value(&a), literal_value(&b)) {
+            return value::boolean(compare(cmp, &x, &y), loc);
+        }
+        if let (Some(x), Some(y), true) = (literal_text(&a), literal_text(&b), equality) {
+            return value::boolean(compare(cmp, x, y), loc);
+        }
+        let scalars = |signed, a, b| Expr {
+            kind: ExprKind::Compare {
+                op: cmp,
+                signed,
+                lhs: Box::new(a),
+                rhs: Box::new(b),
+            },
+            ty: Type::Bool,
+            loc,
+        };
+        if let (Some(at), Some(bt)) = (int_like(&a.ty, &self.store), int_like(&b.ty, &self.store))
+        {
+            let joined = value::join_operands(&a, at, &b, bt);
+            let wide = Type::int(joined.signed, 8);
+            let a = self.implicit(a, &wide, a_span);
+            let b = self.implicit(b, &wide, b_span);
+            return scalars(joined.signed, a, b);
+        }
+        match (&a.ty, &b.ty) {
+            (Type::Ptr(x, _), Type::Ptr(y, _)) => {
+                if x != y && !matches!((&**x, &**y), (Type::Void, _) | (_, Type::Void)) {
+                    let text = format!(
+                        "comparison of distinct pointer types: {}, {}",
+                        self.spell(&a.ty),
+                        self.spell(&b.ty)
+                    );
+                    self.warn(Code::PointerComparison, span, text);
+                }
+                let a = value::cast(a, &Type::U64);
+                let b = value::cast(b, &Type::U64);
+                scalars(false, a, b)
+            }
+            (Type::Ptr(..) | Type::KSym, t) | (t, Type::Ptr(..) | Type::KSym)
+                if int_like(t, &self.store).is_some() =>
+            {
+                let a = value::cast(a, &Type::U64);
+                let b = value::cast(b, &Type::U64);
+                scalars(false, a, b)
+            }
+            (Type::KSym, Type::KSym)
+            | (Type::Username, Type::Username)
+            | (Type::ProbeName, Type::ProbeName)
+                if equality =>
+            {
+                scalars(false, a, b)
+            }
+            (Type::Str(_), Type::Str(_)) | (Type::Mac, Type::Mac) | (Type::Inet, Type::Inet)
+                if equality =>
+            {
+                self.equal_memory(cmp, a, b, loc)
+            }
+            (Type::Array(x, n), Type::Array(y, m))
+                if equality && n == m && self.size(x) == self.size(y) =>
+            {
+                self.equal_memory(cmp, a, b, loc)
+            }
+            (Type::Tuple(_), Type::Tuple(_)) | (Type::Record(_), Type::Record(_)) if equality => {
+                let Some(ty) = value::unify(&a.ty, &b, &self.store) else {
+                    return self.mismatch(op, &a, a_span, &b, b_span, span);
+                };
+                let (a, b) = (value::cast(a, &ty), value::cast(b, &ty));
+                self.equal_memory(cmp, a, b, loc)
+            }
+            (x, y) if value::class(x) == value::class(y) => {
+                self.bad_operands(op, &a, &b, span)
+            }
+            _ => self.mismatch(op, &a, a_span, &b, b_span, span),
+        }
+    }
+
+    fn equal_memory(&self, cmp: CmpOp, a: Expr, b: Expr, loc: crate::object::Loc) -> Expr {
+        Expr {
+            kind: ExprKind::EqualMemory {
+                equal: cmp == CmpOp::Eq,
+                lhs: Box::new(a),
+                rhs: Box::new(b),
+            },
+            ty: Type::Bool,
+            loc,
+        }
+    }
+
+    fn mismatch(
+        &mut self,
+        op: ast::BinOp,
+        a: &Expr,
+        a_span: Span,
+        b: &Expr,
+        b_span: Span,
+        span: Span,
+    ) -> Expr {
+        let short = |t: &Type| match t {
+            Type::Str(_) => "string".to_owned(),
+            t => self.spell(t),
+        };
+        let text = format!(
+            "Type mismatch for '{}': comparing {} with {}",
+            op.as_str(),
+            short(&a.ty),
+            short(&b.ty)
+        );
+        let d = Diagnostic::error(Code::TypeMismatch, span, text)
+            .note(a_span, format!("left ({})", self.spell(&a.ty)))
+            .note(b_span, format!("right ({})", self.spell(&b.ty)));
+        self.report(d);
+        value::unknown(self.loc(span))
+    }
+
+    fn logical(
+        &mut self,
+        op: ast::BinOp,
+        lhs: &ast::Expr,
+        rhs: &ast::Expr,
+        span: Span,
+    ) -> Expr {
+        let loc = self.loc(span);
+        let a = self.expr(lhs);
+        let known = !is_unknown(&a);
+        let a = self.condition(a, lhs.span);
+        let decides = op == ast::BinOp::Or;
+        if known && let Some(v) = literal_value(&a) {
+            if (v != 0) == decides {
+                // The right side is never evaluated; its mistakes are still mistakes.
+                let b = self.expr(rhs);
+                self.condition(b, rhs.span);
+                return value::boolean(decides, loc);
+            }
+            let b = self.expr(rhs);
+            return self.condition(b, rhs.span);
+        }
+        let b = self.expr(rhs);
+        let b = self.condition(b, rhs.span);
+        let (a, b) = (Box::new(a), Box::new(b));
+        Expr {
+            kind: if decides {
+                ExprKind::Or(a, b)
+            } else {
+                ExprKind::And(a, b)
+            },
+            ty: Type::Bool,
+            loc,
+        }
+    }
+
+    /// `cond ? then : els`, and `cond ?: els`.
+    pub(super) fn ternary(
+        &mut self,
+        cond: &ast::Expr,
+        then: &ast::Expr,
+        els: &ast::Expr,
+        span: Span,
+    ) -> Expr {
+        let c = self.expr(cond);
+        let unknown = is_unknown(&c);
+        let c = self.condition(c, cond.span);
+        let a = self.expr(then);
+        let b = self.expr(els);
+        if unknown {
+            return value::unknown(self.loc(span));
+        }
+        self.choose(c, (Block::default(), a), (Block::default(), b), span)
+    }
+
+    /// An `if` with a value: joins the two values, folds a constant condition.
+    pub(super) fn choose(
+        &mut self,
+        cond: Expr,
+        (mut then, a): (Block, Expr),
+        (mut els, b): (Block, Expr),
+        span: Span,
+    ) -> Expr {
+        let loc = self.loc(span);
+        let void = |e: &Expr| e.ty == Type::None && !is_unknown(e);
+        let ty = if void(&a) && void(&b) {
+            Type::None
+        } else if is_unknown(&a) || is_unknown(&b) {
+            // The other one's type is what is known of this one's.
+            let known = if is_unknown(&a) { &b } else { &a };
+            if is_unknown(known) {
+                return value::unknown(loc);
+            }
+            known.ty.clone()
+        } else {
+            let joined = match (&a.ty, &b.ty) {
+                (Type::Int(x), Type::Int(y)) => {
+                    Some(Type::Int(value::join_operands(&a, *x, &b, *y)))
+                }
+                (x, _) => {
+                    let x = x.clone();
+                    value::unify(&x, &b, &self.store)
+                }
+            };
+            match joined {
+                Some(ty) => ty,
+                None => {
+                    let text = format!(
+                        "Branches must return the same type or compatible types: have '{}' and '{}'",
+                        self.spell(&a.ty),
+                        self.spell(&b.ty)
+                    );
+                    return self.fail(Code::TypeMismatch, span, text);
+                }
+            }
+        };
+        let (a, b) = if ty == Type::None {
+            (a, b)
+        } else {
+            (value::cast(a, &ty), value::cast(b, &ty))
+        };
+        if let Some(v) = literal_value(&cond) {
+            let (mut block, value) = if v != 0 { (then, a) } else { (els, b) };
+            if block.stmts.is_empty() {
+                return value;
+            }
+            block.value = Some(Box::new(value));
+            return Expr {
+                kind: ExprKind::Block(block),
+                ty,
+                loc,
+            };
+        }
+        then.value = Some(Box::new(a));
+        els.value = Some(Box::new(b));
+        Expr {
+            kind: ExprKind::If {
+                cond: Box::new(cond),
+                then,
+                els,
+            },
+            ty,
+            loc,
+        }
+    }
+
+    /// `(ty)e`
+    pub(super) fn cast_to(&mut self, e: Expr, ty: Type, span: Span) -> Expr {
+        if is_unknown(&e) {
+            return e;
+        }
+        let loc = self.loc(span);
+        let e = self.reduce(e);
+        let mut ty = ty;
+        if e.ty == ty {
+            if !value::is_literal(&e) {
+                let text = format!(
+                    "Unnecessary cast: expression is already of type {}",
+                    self.spell(&ty)
+                );
+                self.warn(Code::UselessCast, span, text);
+            }
+            return self.wrap_cast(e, ty, loc);
+        }
+        let bytes = |t: &Type| self.size(t);
+        let ok = match (&e.ty, &mut ty) {
+            (from, Type::Int(_) | Type::Bool)
+                if int_like(from, &self.store).is_some()
+                    || matches!(
+                        from,
+                        Type::Ptr(..) | Type::KSym | Type::Username | Type::ProbeName
+                    ) =>
+            {
+                true
+            }
+            (Type::USym | Type::Timestamp, Type::Int(t)) => t.size == 8,
+            (Type::Mac, Type::Int(t)) => t.size == 8,
+            (Type::Array(..), Type::Int(t)) => bytes(&e.ty) == u32::from(t.size),
+            (Type::Array(..) | Type::Int(_), Type::Array(elem, n)) => {
+                let size = bytes(&e.ty);
+                let step = bytes(elem).max(1);
+                if *n == 0 && size % step == 0 {
+                    *n = size / step;
+                }
+                matches!(**elem, Type::Int(_) | Type::Bool | Type::Enum(_)) && *n * step == size
+            }
+            (Type::Str(from), Type::Array(elem, n)) => {
+                let step = bytes(elem).max(1);
+                if *n == 0 {
+                    *n = from / step;
+                }
+                step == 1
+            }
+            (from, Type::Enum(id)) if int_like(from, &self.store).is_some() => {
+                let id = *id;
+                if let Some(v) = literal_value(&e) {
+                    let def = self.store.enum_def(id);
+                    if !def.variants.iter().any(|(_, n)| i128::from(*n) == v) {
+                        let text = format!(
+                            "Enum: {} doesn't contain a variant value of {v}",
+                            def.name
+                        );
+                        return self.fail(Code::BadCast, span, text);
+                    }
+                }
+                true
+            }
+            (Type::Ptr(_, space), Type::Ptr(_, to)) => {
+                if *to == crate::types::AddrSpace::None {
+                    *to = *space;
+                }
+                true
+            }
+            (from, Type::Ptr(_, to))
+                if int_like(from, &self.store).is_some() || matches!(from, Type::KSym) =>
+            {
+                if *to == crate::types::AddrSpace::None
+                    && let Some(p) = &self.unit.probe
+                {
+                    *to = p.space;
+                }
+                true
+            }
+            (Type::Str(from), Type::Str(to)) => {
+                if *to == 0 {
+                    *to = *from;
+                }
+                true
+            }
+            (Type::Array(..) | Type::Str(_) | Type::Buf(_), Type::Buf(n)) => {
+                if *n == 0 {
+                    *n = bytes(&e.ty);
+                }
+                true
+            }
+            (Type::Array(..) | Type::Buf(_), Type::Str(n)) => {
+                if *n == 0 {
+                    *n = bytes(&e.ty);
+                }
+                true
+            }
+            (Type::Tuple(a), Type::Tuple(b)) => a.len() == b.len(),
+            _ => false,
+        };
+        if !ok {
+            let short = |t: &Type| match t {
+                Type::Str(0) => "string".to_owned(),
+                Type::Buf(0) => "buffer".to_owned(),
+                t => self.spell(t),
+            };
+            let text = format!(
+                "Cannot cast from \"{}\" to \"{}\"",
+                short(&e.ty),
+                short(&ty)
+            );
+            return self.fail(Code::BadCast, span, text);
+        }
+        self.wrap_cast(e, ty, loc)
+    }
+
+    /// An explicit cast: its result is no literal any more, except for enumerators and bools.
+    fn wrap_cast(&self, e: Expr, ty: Type, loc: crate::object::Loc) -> Expr {
+        let kind = match (&e.kind, &ty) {
+            (ExprKind::Int(v), Type::Enum(_)) => ExprKind::Int(*v),
+            (ExprKind::Int(v), Type::Bool) => ExprKind::Int(u64::from(*v != 0)),
+            _ => ExprKind::Cast(Box::new(e)),
+        };
+        Expr { kind, ty, loc }
+    }
+
+    /// Where each attach point has its own program, `probe` is a literal.
+    fn named_probe(&self, e: Expr) -> Expr {
+        match (&e.kind, &self.unit.probe) {
+            (ExprKind::Probe, Some(p)) => match &p.only_name {
+                Some(name) => value::string(name.as_bytes(), e.loc),
+                None => e,
+            },
+            _ => e,
+        }
+    }
+}
+
+/// `n * by`
+fn scaled(n: Expr, by: u32) -> Expr {
+    if by == 1 {
+        return n;
+    }
+    let loc = n.loc;
+    let by = value::constant(i128::from(by), Type::U64, loc);
+    Expr {
+        kind: ExprKind::Binary(BinOp::Mul, Box::new(n), Box::new(by)),
+        ty: Type::U64,
+        loc,
+    }
+}
+
+/// The 64-bit type of the same signedness.
+pub(super) fn widened(t: IntTy) -> Type {
+    Type::int(t.signed, 8)
+}

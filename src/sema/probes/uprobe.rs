@@ -1,0 +1,300 @@
+//! `uprobe` and `uretprobe`: functions, addresses and source lines of user programs.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use super::{Ap, Args, Expander, ProbeCx, Provider};
+use crate::diag::{Code, Diagnostic};
+use crate::env::wildcard;
+use crate::object::{Attach, ProgramType, TargetFile};
+use crate::sema::env::{FunctionQuery, UserFunction};
+use crate::sema::hir::Context;
+use crate::sema::params;
+use crate::types::AddrSpace;
+
+/// `uprobe:target:function+offset`, `uprobe:target:0xADDRESS`, `uprobe:target:cpp:"name"`,
+/// `uprobe:target@file:line:column`
+pub(super) fn expand(ex: &mut Expander<'_, '_>, ap: &Ap<'_>) {
+    let ret = ap.provider == Provider::Uretprobe;
+    if ap.at.iter().any(|at| *at) {
+        return source_line(ex, ap, ret);
+    }
+    let (target, language, function) = match ap.parts.as_slice() {
+        [target, function] => (target, None, function.as_str()),
+        [target, language, function] => (target, Some(language.as_str()), function.as_str()),
+        other => {
+            let text = format!(
+                "{} probe type requires 2 or 3 arguments, found {}",
+                ap.provider.name(),
+                other.len()
+            );
+            return ex.error(Code::ProbeArity, ap.span, text);
+        }
+    };
+    if let Some(language) = language
+        && language != "cpp"
+    {
+        let text = format!("{language} is not a supported language; use cpp or none");
+        return ex.error(Code::BadTarget, ap.span, text);
+    }
+    let files = match ex.cx.facts.user_targets(target) {
+        Ok(files) => files,
+        Err(text) => return ex.missing(ap.span, text),
+    };
+    if files.is_empty() {
+        return ex.no_match(ap, &format!("{target}:{function}"));
+    }
+    let (name, offset) = match split_offset(function) {
+        Ok(split) => split,
+        Err(text) => return ex.error(Code::BadOffset, ap.span, text),
+    };
+    if ret && offset.is_some() {
+        return ex.error(Code::BadOffset, ap.span, "Offset not allowed");
+    }
+    let many = wildcard::is_pattern(target);
+    let mut found = false;
+    for file in &files {
+        let shown = if many || !target.starts_with('/') {
+            file.path.clone()
+        } else {
+            target.clone()
+        };
+        found |= if let Some(address) = address(name) {
+            at_address(ex, ap, file, &shown, address)
+        } else {
+            functions(ex, ap, file, &shown, (language.is_some(), name), offset, many)
+        };
+    }
+    if !found {
+        let path = match files.as_slice() {
+            [one] if !target.starts_with('/') => one.path.clone(),
+            _ => target.clone(),
+        };
+        ex.no_match(ap, &format!("{path}:{function}"));
+    }
+}
+
+/// Splits `name+offset`.
+fn split_offset(function: &str) -> Result<(&str, Option<u64>), String> {
+    // Operators of C++ have a plus in their names.
+    let Some((name, offset)) = function.rsplit_once('+') else {
+        return Ok((function, None));
+    };
+    if name.is_empty() || name.ends_with("operator") || name.ends_with('+') {
+        return Ok((function, None));
+    }
+    match params::number(offset).and_then(|n| u64::try_from(n).ok()) {
+        Some(n) => Ok((name, Some(n))),
+        None => Err(format!("Invalid offset: {offset}")),
+    }
+}
+
+fn address(name: &str) -> Option<u64> {
+    if !name.starts_with(|c: char| c.is_ascii_digit()) {
+        return None;
+    }
+    u64::try_from(params::number(name)?).ok()
+}
+
+fn context(ap: &Ap<'_>, file: &TargetFile) -> ProbeCx {
+    let ctx = Context::PtRegs {
+        user: true,
+        ret: ap.provider == Provider::Uretprobe,
+    };
+    let mut cx = ProbeCx::new(ap.provider, ProgramType::Kprobe, ctx);
+    cx.space = AddrSpace::User;
+    cx.file = Some(file.clone());
+    cx
+}
+
+fn attach(file: &TargetFile, offset: u64, ret: bool) -> Attach {
+    Attach::Uprobe {
+        file: file.clone(),
+        offset,
+        semaphore: 0,
+        ret,
+    }
+}
+
+fn at_address(
+    ex: &mut Expander<'_, '_>,
+    ap: &Ap<'_>,
+    file: &TargetFile,
+    shown: &str,
+    address: u64,
+) -> bool {
+    let Some(offset) = ex.cx.facts.user_offset(file, address) else {
+        let text = format!("0x{address:x} is not within the code of {shown}");
+        ex.error(Code::BadTarget, ap.span, text);
+        return true;
+    };
+    let ret = ap.provider == Provider::Uretprobe;
+    let name = format!("{}:{shown}:0x{address:x}", ap.provider.name());
+    ex.attach(ap, name, attach(file, offset, ret), context(ap, file));
+    true
+}
+
+fn functions(
+    ex: &mut Expander<'_, '_>,
+    ap: &Ap<'_>,
+    file: &TargetFile,
+    shown: &str,
+    (cpp, pattern): (bool, &str),
+    offset: Option<u64>,
+    many: bool,
+) -> bool {
+    let query = if cpp {
+        FunctionQuery::Cpp(pattern)
+    } else {
+        FunctionQuery::Linked(pattern)
+    };
+    let found = match ex.cx.facts.user_functions(file, query) {
+        Ok(found) => found,
+        Err(text) => {
+            ex.error(Code::BadTarget, ap.span, text);
+            return true;
+        }
+    };
+    let pattern_wild = wildcard::is_pattern(pattern);
+    if cpp && !pattern_wild && !pattern.contains('(') && ambiguous(&found) {
+        report_ambiguity(ex, ap, pattern, &found);
+        return true;
+    }
+    let ret = ap.provider == Provider::Uretprobe;
+    let mut seen = HashSet::new();
+    let mut any = false;
+    for f in found {
+        // Aliases name one address, which is probed once.
+        if !seen.insert(f.offset) {
+            continue;
+        }
+        any = true;
+        let at = offset.unwrap_or(0);
+        if f.size > 0 && at >= f.size {
+            let text = format!("Offset outside the function bounds ('{}' size is {})", f.name, f.size);
+            ex.error(Code::BadOffset, ap.span, text);
+            continue;
+        }
+        let mut cx = context(ap, file);
+        if ex.usage.args {
+            arguments(ex, &mut cx, file, &f, shown, ret || at > 0);
+        }
+        let linked = match (&f.demangled, cpp) {
+            (Some(d), true) => format!("cpp:\"{d}\""),
+            _ => f.name.clone(),
+        };
+        let plus = match offset {
+            Some(n) => format!("+{n}"),
+            None => String::new(),
+        };
+        let name = format!("{}:{shown}:{linked}{plus}", ap.provider.name());
+        let place = attach(file, f.offset + at, ret);
+        let wild = many || pattern_wild;
+        ex.attach_as(ap, name, place, cx, wild, !ret && at == 0);
+    }
+    any
+}
+
+fn arguments(
+    ex: &mut Expander<'_, '_>,
+    cx: &mut ProbeCx,
+    file: &TargetFile,
+    f: &UserFunction,
+    shown: &str,
+    moved: bool,
+) {
+    if moved {
+        return;
+    }
+    match ex.cx.facts.user_args(ex.store, file, f) {
+        Some(fields) => {
+            cx.args = Some(Arc::new(Args {
+                name: format!("uprobe:{shown}:{}_args", f.name),
+                fields,
+            }));
+        }
+        None => cx.no_args = Some(format!("No debuginfo found for {shown}")),
+    }
+}
+
+/// Whether the matches are different functions.
+fn ambiguous(found: &[UserFunction]) -> bool {
+    found
+        .iter()
+        .any(|f| f.offset != found[0].offset && f.demangled != found[0].demangled)
+}
+
+fn report_ambiguity(
+    ex: &mut Expander<'_, '_>,
+    ap: &Ap<'_>,
+    pattern: &str,
+    found: &[UserFunction],
+) {
+    let mut names: Vec<&str> = found
+        .iter()
+        .map(|f| f.demangled.as_deref().unwrap_or(&f.name))
+        .collect();
+    names.sort_unstable();
+    names.dedup();
+    let text = format!("\"{pattern}\" names several functions");
+    let hint = format!("name one with its parameters: {}", names.join(", "));
+    ex.diags
+        .push(Diagnostic::error(Code::BadTarget, ap.span, text).hint(hint));
+}
+
+/// `uprobe:target@file:line[:column]`
+fn source_line(ex: &mut Expander<'_, '_>, ap: &Ap<'_>, ret: bool) {
+    if ret {
+        return ex.error(
+            Code::BadTarget,
+            ap.span,
+            "Return probes cannot be placed on source lines",
+        );
+    }
+    let (target, source, line, column) = match ap.parts.as_slice() {
+        [target, source, line] => (target, source, line, None),
+        [target, source, line, column] => (target, source, line, Some(column)),
+        _ => {
+            return ex.error(
+                Code::BadTarget,
+                ap.span,
+                "A source line is written as uprobe:target@file:line",
+            );
+        }
+    };
+    let number = |t: &String| t.parse::<u32>().ok();
+    let (Some(line), column) = (number(line), column.map(number)) else {
+        let text = format!("Invalid line number: {line}");
+        return ex.error(Code::BadTarget, ap.span, text);
+    };
+    if column == Some(None) {
+        return ex.error(Code::BadTarget, ap.span, "Invalid column number");
+    }
+    let files = match ex.cx.facts.user_targets(target) {
+        Ok(files) => files,
+        Err(text) => return ex.missing(ap.span, text),
+    };
+    for file in &files {
+        let addresses = ex
+            .cx
+            .facts
+            .user_line(file, source, line, column.flatten());
+        let addresses = match addresses {
+            Ok(a) => a,
+            Err(text) => {
+                ex.error(Code::NoMatch, ap.span, text);
+                continue;
+            }
+        };
+        if addresses.is_empty() {
+            ex.no_match(ap, &format!("{target}@{source}:{line}"));
+        }
+        for address in addresses {
+            let Some(offset) = ex.cx.facts.user_offset(file, address) else {
+                continue;
+            };
+            let name = format!("uprobe:{}:{address}", file.path);
+            ex.attach(ap, name, attach(file, offset, false), context(ap, file));
+        }
+    }
+}
