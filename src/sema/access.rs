@@ -10,7 +10,7 @@ use super::value::{self, is_unknown, literal_value};
 use crate::diag::Code;
 use crate::source::Span;
 use crate::syntax::ast;
-use crate::types::{AddrSpace, IntTy, StructId, Type};
+use crate::types::{AddrSpace, IntTy, Type};
 
 fn place(base: Base) -> Place {
     Place {
@@ -71,10 +71,6 @@ fn placed(ty: Type, space: AddrSpace) -> Type {
 
 impl Checker<'_> {
     /// The value at a place; `char` arrays become strings.
-    pub(super) fn load(&self, p: Place, ty: Type, e: &Expr) -> Expr {
-        self.load_at(p, ty, e.loc)
-    }
-
     pub(super) fn load_at(&self, p: Place, ty: Type, loc: crate::object::Loc) -> Expr {
         let ty = match is_text(&ty) {
             Some(n) if n > 0 => Type::Str(n + 1),
@@ -317,8 +313,7 @@ impl Checker<'_> {
                 if let Some(n) = len
                     && i >= i128::from(n)
                 {
-                    let text =
-                        format!("the index {i} is out of bounds for array of size {n}");
+                    let text = format!("the index {i} is out of bounds for array of size {n}");
                     return self.fail(Code::BadIndex, index_span, text);
                 }
                 let offset = i
@@ -456,11 +451,6 @@ impl Checker<'_> {
             e = self.field_of(e, &name, span);
         }
         e
-    }
-
-    /// Whether `id` has a definition (and not only a declaration).
-    pub(super) fn is_complete(&mut self, id: StructId) -> bool {
-        !self.members(id).is_empty() || self.store.struct_def(id).size > 0
     }
 }
 

@@ -81,7 +81,7 @@ pub(crate) struct Checker<'a> {
     pub run: RunConfig,
     pub settings: super::config::Settings,
     /// Types of variables by unit and declaring statement.
-    vars: HashMap<(u32, NodeId), Type>,
+    vars: HashMap<(u32, NodeId), value::Grown>,
     pub(super) maps: Vec<MapState>,
     pub(super) map_index: HashMap<String, hir::MapRef>,
     time_formats: Vec<String>,
@@ -322,17 +322,35 @@ impl<'a> Checker<'a> {
     }
 
     fn type_of_local(&self, l: &LocalState) -> Option<Type> {
-        l.declared
-            .clone()
-            .or_else(|| self.vars.get(&(self.unit.number, l.key)).cloned())
+        let learned = || self.vars.get(&(self.unit.number, l.key));
+        l.declared.clone().or_else(|| Some(learned()?.ty.clone()))
     }
 
-    /// Remembers that a variable has (at least) this type.
+    /// Remembers that a variable has this type.
     pub(super) fn learn_local(&mut self, id: hir::LocalId, ty: Type) {
+        self.learn(id, value::Grown::fixed(ty));
+    }
+
+    fn learn(&mut self, id: hir::LocalId, ty: value::Grown) {
         let key = (self.unit.number, self.unit.locals[id.0 as usize].key);
         if self.vars.get(&key) != Some(&ty) {
             self.vars.insert(key, ty);
             self.changed = true;
         }
+    }
+
+    /// Grows the type of a variable by a value; the old type if they do not fit.
+    pub(super) fn grow_local(&mut self, id: hir::LocalId, e: &hir::Expr) -> Result<Type, Type> {
+        let key = (self.unit.number, self.unit.locals[id.0 as usize].key);
+        let new = match self.vars.get(&key) {
+            None => value::Grown::of(e),
+            Some(have) => match have.with(e, &self.store) {
+                Some(new) => new,
+                None => return Err(have.ty.clone()),
+            },
+        };
+        let ty = new.ty.clone();
+        self.learn(id, new);
+        Ok(ty)
     }
 }

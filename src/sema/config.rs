@@ -100,9 +100,9 @@ impl Given {
     fn one_of<T: Copy>(&self, name: &str, values: &[(&str, T)], list: &str) -> Result<T, String> {
         let text = self.text.to_ascii_lowercase();
         let found = values.iter().find(|(n, _)| n.eq_ignore_ascii_case(&text));
-        found.map(|(_, v)| *v).ok_or_else(|| {
-            format!("{name}: Invalid value for {name}: valid values are {list}.")
-        })
+        found
+            .map(|(_, v)| *v)
+            .ok_or_else(|| format!("{name}: Invalid value for {name}: valid values are {list}."))
     }
 
     fn unstable(&self, name: &str) -> Result<Unstable, String> {
@@ -181,7 +181,8 @@ impl Loaded {
                     ("1", SymbolCache::PerPid),
                     ("0", SymbolCache::None),
                 ];
-                self.run.symbol_cache = v.one_of(name, &values, "PER_PID, PER_PROGRAM, and NONE")?;
+                self.run.symbol_cache =
+                    v.one_of(name, &values, "PER_PID, PER_PROGRAM, and NONE")?;
             }
             "cpp_demangle" => self.run.demangle = v.boolean(name)?,
             "no_cpp_demangle" => self.run.demangle = !v.boolean(name)?,

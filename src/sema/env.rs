@@ -222,7 +222,12 @@ pub trait Facts {
     }
 
     /// Static probes of a file that match.
-    fn usdt(&self, file: &TargetFile, provider: &str, name: &str) -> Result<Vec<UsdtProbe>, String> {
+    fn usdt(
+        &self,
+        file: &TargetFile,
+        provider: &str,
+        name: &str,
+    ) -> Result<Vec<UsdtProbe>, String> {
         Ok(Vec::new())
     }
 

@@ -135,28 +135,20 @@ impl Checker<'_> {
             return None;
         }
         if matches!(e.ty, Type::None) {
-            let text = format!(
-                "Invalid expression for assignment: '{}'",
-                self.spell(&e.ty)
-            );
+            let text = format!("Invalid expression for assignment: '{}'", self.spell(&e.ty));
             self.error(Code::TypeMismatch, span, text);
             return None;
         }
         if let Some(declared) = self.local(id).declared.clone() {
             return self.assign_declared(id, declared, e, span);
         }
-        let ty = match self.local_type(id) {
-            None => e.ty.clone(),
-            Some(have) => match value::unify(&have, &e, &self.store) {
-                Some(ty) => ty,
-                None => {
-                    self.local_mismatch(id, &e.ty, &have, span);
-                    return None;
-                }
-            },
-        };
-        self.learn_local(id, ty.clone());
-        Some(self.implicit(e, &ty, span))
+        match self.grow_local(id, &e) {
+            Ok(ty) => Some(self.implicit(e, &ty, span)),
+            Err(have) => {
+                self.local_mismatch(id, &e.ty, &have, span);
+                None
+            }
+        }
     }
 
     fn assign_declared(&mut self, id: LocalId, ty: Type, e: Expr, span: Span) -> Option<Expr> {

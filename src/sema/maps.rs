@@ -2,7 +2,7 @@
 
 use super::check::Checker;
 use super::hir::{self, DeclaredKind, Expr, ExprKind, MapRef};
-use super::value::{self, is_unknown};
+use super::value::{self, Grown, is_unknown};
 use crate::diag::{Code, Diagnostic};
 use crate::source::Span;
 use crate::syntax::ast;
@@ -18,7 +18,7 @@ pub(super) enum KeyState {
     /// Used with a key whose type is not known yet.
     Keyed,
     /// Used with a key of this type.
-    Type(Type),
+    Type(Grown),
 }
 
 /// A map during checking.
@@ -27,6 +27,8 @@ pub(super) struct MapState {
     pub name: String,
     pub key: KeyState,
     pub value: Option<Type>,
+    /// How the value's type may still grow.
+    grown: Option<Grown>,
     pub decl: Option<(Option<DeclaredKind>, Option<u32>, Span)>,
     /// First use in this round.
     pub first: Option<Span>,
@@ -100,6 +102,7 @@ impl Checker<'_> {
             name: format!("@{name}"),
             key: KeyState::Unknown,
             value: None,
+            grown: None,
             decl: None,
             first: None,
             written: false,
@@ -204,32 +207,29 @@ impl Checker<'_> {
             return None;
         }
         let have = self.maps[id.0 as usize].key.clone();
-        let ty = match have {
-            KeyState::Type(have) => match value::unify(&have, &key, &self.store) {
-                Some(ty) => {
-                    if ty != have {
-                        self.maps[id.0 as usize].key = KeyState::Type(ty.clone());
-                        self.changed = true;
-                    }
-                    ty
-                }
-                None => {
-                    let text = format!(
-                        "Argument mismatch for {}: trying to access with arguments: '{}' when map expects arguments: '{}'",
-                        self.maps[id.0 as usize].name,
-                        self.spell(&key.ty),
-                        self.spell(&have)
-                    );
-                    self.error(Code::MapKeyMismatch, span, text);
-                    return None;
-                }
-            },
-            _ => {
-                self.maps[id.0 as usize].key = KeyState::Type(key.ty.clone());
-                self.changed = true;
-                key.ty.clone()
-            }
+        let new = match &have {
+            KeyState::Type(have) => have.with(&key, &self.store),
+            _ => Some(Grown::of(&key)),
         };
+        let (Some(new), have) = (new, have) else {
+            let have = match self.maps[id.0 as usize].key.clone() {
+                KeyState::Type(t) => self.spell(&t.ty),
+                _ => String::new(),
+            };
+            let text = format!(
+                "Argument mismatch for {}: trying to access with arguments: '{}' when map expects arguments: '{have}'",
+                self.maps[id.0 as usize].name,
+                self.spell(&key.ty),
+            );
+            self.error(Code::MapKeyMismatch, span, text);
+            return None;
+        };
+        let ty = new.ty.clone();
+        let new = KeyState::Type(new);
+        if new != have {
+            self.maps[id.0 as usize].key = new;
+            self.changed = true;
+        }
         Some(value::cast(key, &ty))
     }
 
@@ -271,21 +271,25 @@ impl Checker<'_> {
     pub(super) fn grow_map(&mut self, id: MapRef, new: &Expr, span: Span) -> Option<Type> {
         let m = &mut self.maps[id.0 as usize];
         m.written = true;
-        let Some(have) = m.value.clone() else {
+        let Some(have) = m.grown.clone() else {
             m.value = Some(new.ty.clone());
+            m.grown = Some(Grown::of(new));
             self.changed = true;
             return Some(new.ty.clone());
         };
-        match value::unify(&have, new, &self.store) {
-            Some(ty) => {
-                if ty != have {
-                    self.maps[id.0 as usize].value = Some(ty.clone());
+        match have.with(new, &self.store) {
+            Some(grown) => {
+                let ty = grown.ty.clone();
+                if grown != have {
+                    let m = &mut self.maps[id.0 as usize];
+                    m.value = Some(ty.clone());
+                    m.grown = Some(grown);
                     self.changed = true;
                 }
                 Some(ty)
             }
             None => {
-                let bounds = match (&have, &new.ty) {
+                let bounds = match (&have.ty, &new.ty) {
                     (Type::Agg(a), Type::Agg(b)) => different_bounds(a.kind, b.kind),
                     _ => None,
                 };
@@ -297,7 +301,7 @@ impl Checker<'_> {
                     "Type mismatch for {}: trying to assign value of type '{}' when map already has a type '{}'",
                     self.maps[id.0 as usize].name,
                     self.spell(&new.ty),
-                    self.spell(&have)
+                    self.spell(&have.ty)
                 );
                 self.error(Code::TypeMismatch, span, text);
                 None
@@ -377,7 +381,7 @@ impl Checker<'_> {
                 hir::Map {
                     name: m.name,
                     key: match m.key {
-                        KeyState::Type(t) => Some(t),
+                        KeyState::Type(t) => Some(t.ty),
                         _ => None,
                     },
                     value: m.value.unwrap_or(Type::I64),

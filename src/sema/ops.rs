@@ -349,9 +349,7 @@ impl Checker<'_> {
         let loc = a.loc;
         let (p, n) = match (&a.ty, &b.ty) {
             (Type::Ptr(..), t) if int_like(t, &self.store).is_some() => (a, b),
-            (t, Type::Ptr(..))
-                if op == ast::BinOp::Add && int_like(t, &self.store).is_some() =>
-            {
+            (t, Type::Ptr(..)) if op == ast::BinOp::Add && int_like(t, &self.store).is_some() => {
                 (b, a)
             }
             _ => return self.bad_operands(op, &a, &b, span),
@@ -413,8 +411,7 @@ impl Checker<'_> {
             ty: Type::Bool,
             loc,
         };
-        if let (Some(at), Some(bt)) = (int_like(&a.ty, &self.store), int_like(&b.ty, &self.store))
-        {
+        if let (Some(at), Some(bt)) = (int_like(&a.ty, &self.store), int_like(&b.ty, &self.store)) {
             let joined = value::join_operands(&a, at, &b, bt);
             let wide = Type::int(joined.signed, 8);
             let a = self.implicit(a, &wide, a_span);
@@ -466,9 +463,7 @@ impl Checker<'_> {
                 let (a, b) = (value::cast(a, &ty), value::cast(b, &ty));
                 self.equal_memory(cmp, a, b, loc)
             }
-            (x, y) if value::class(x) == value::class(y) => {
-                self.bad_operands(op, &a, &b, span)
-            }
+            (x, y) if value::class(x) == value::class(y) => self.bad_operands(op, &a, &b, span),
             _ => self.mismatch(op, &a, a_span, &b, b_span, span),
         }
     }
@@ -511,13 +506,7 @@ impl Checker<'_> {
         value::unknown(self.loc(span))
     }
 
-    fn logical(
-        &mut self,
-        op: ast::BinOp,
-        lhs: &ast::Expr,
-        rhs: &ast::Expr,
-        span: Span,
-    ) -> Expr {
+    fn logical(&mut self, op: ast::BinOp, lhs: &ast::Expr, rhs: &ast::Expr, span: Span) -> Expr {
         let loc = self.loc(span);
         let a = self.expr(lhs);
         let known = !is_unknown(&a);
@@ -689,10 +678,8 @@ impl Checker<'_> {
                 if let Some(v) = literal_value(&e) {
                     let def = self.store.enum_def(id);
                     if !def.variants.iter().any(|(_, n)| i128::from(*n) == v) {
-                        let text = format!(
-                            "Enum: {} doesn't contain a variant value of {v}",
-                            def.name
-                        );
+                        let text =
+                            format!("Enum: {} doesn't contain a variant value of {v}", def.name);
                         return self.fail(Code::BadCast, span, text);
                     }
                 }

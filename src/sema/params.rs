@@ -97,7 +97,10 @@ impl Checker<'_> {
         };
         let text = self.positional_text(n, e.span).unwrap_or_default();
         let skip = usize::try_from(skip).unwrap_or(usize::MAX).min(text.len());
-        Some(value::string(text.as_bytes()[skip..].to_vec(), self.loc(e.span)))
+        Some(value::string(
+            text.as_bytes()[skip..].to_vec(),
+            self.loc(e.span),
+        ))
     }
 
     /// `getopt(name, default, description)`
@@ -184,10 +187,7 @@ impl Checker<'_> {
         );
         let mut d = Diagnostic::error(Code::BadOption, None, text);
         if !expected.is_empty() {
-            d = d.hint(format!(
-                "expected program options: {}",
-                expected.join(", ")
-            ));
+            d = d.hint(format!("expected program options: {}", expected.join(", ")));
         }
         self.report(d);
     }

@@ -101,7 +101,10 @@ impl<'a> Checker<'a> {
     }
 
     fn block_as_body(&mut self, b: &'a ast::Block, value: bool) -> Block {
-        let wanted = value && b.value.as_deref().is_some_and(|v| !matches!(v.kind, ast::ExprKind::If { .. }));
+        let wanted = value
+            && b.value
+                .as_deref()
+                .is_some_and(|v| !matches!(v.kind, ast::ExprKind::If { .. }));
         if wanted {
             let (mut block, v) = self.value_block(b);
             if v.ty != Type::None {
@@ -241,9 +244,7 @@ impl<'a> Checker<'a> {
             ast::StmtKind::For { var, iter, body } => {
                 let kind = match iter {
                     ast::ForIter::Map(m) => self.for_map(s, var, m, body),
-                    ast::ForIter::Range { start, end } => {
-                        self.for_range(s, var, start, end, body)
-                    }
+                    ast::ForIter::Range { start, end } => self.for_range(s, var, start, end, body),
                 };
                 if let Some(kind) = kind {
                     push(kind);
@@ -326,13 +327,7 @@ impl<'a> Checker<'a> {
         }
     }
 
-    fn jump(
-        &mut self,
-        name: &str,
-        kind: StmtKind,
-        s: &ast::Stmt,
-        out: &mut Vec<Stmt>,
-    ) -> bool {
+    fn jump(&mut self, name: &str, kind: StmtKind, s: &ast::Stmt, out: &mut Vec<Stmt>) -> bool {
         match self.unit.loops.last() {
             Some(LoopKind::Real) => {
                 let loc = self.loc(s.span);
@@ -466,15 +461,12 @@ impl<'a> Checker<'a> {
         let value = state.value.map(|v| value::reduced(&v).unwrap_or(v));
         if let Some(Type::Agg(_)) = &value {
             let ty = value.clone().unwrap_or(Type::None);
-            let text = format!(
-                "Loop expression does not support type: {}",
-                self.spell(&ty)
-            );
+            let text = format!("Loop expression does not support type: {}", self.spell(&ty));
             self.error(Code::MapNotIterable, m.span, text);
             ok = false;
         }
         let ty = match (state.key, value) {
-            (KeyState::Type(k), Some(v)) if ok => Some(Type::tuple(vec![k, v])),
+            (KeyState::Type(k), Some(v)) if ok => Some(Type::tuple(vec![k.ty, v])),
             _ => None,
         };
         self.scoped(|c| {
@@ -630,10 +622,7 @@ impl<'a> Checker<'a> {
             return None;
         }
         if e.ty == Type::None || matches!(e.kind, ExprKind::Ctx) {
-            let text = format!(
-                "Invalid expression for assignment: '{}'",
-                self.spell(&e.ty)
-            );
+            let text = format!("Invalid expression for assignment: '{}'", self.spell(&e.ty));
             self.error(Code::TypeMismatch, value.span, text);
             return None;
         }
@@ -679,7 +668,14 @@ impl<'a> Checker<'a> {
                 // A pointer: the key is evaluated twice, which has no effect to see.
                 let (_, again) = self.map_place(target)?;
                 let kind = with_key(kind, again);
-                let value = value::cast(Expr { kind, ty: e.ty, loc }, &ty);
+                let value = value::cast(
+                    Expr {
+                        kind,
+                        ty: e.ty,
+                        loc,
+                    },
+                    &ty,
+                );
                 Some(StmtKind::MapAssign { map, key, value })
             }
         }

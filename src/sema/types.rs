@@ -107,9 +107,7 @@ impl Checker<'_> {
                 ty
             }
             TypeExprKind::Typeof(of) => self.type_of(of),
-            TypeExprKind::Pointer(inner) => {
-                Some(self.type_expr(inner)?.ptr_in(AddrSpace::None))
-            }
+            TypeExprKind::Pointer(inner) => Some(self.type_expr(inner)?.ptr_in(AddrSpace::None)),
             TypeExprKind::Array { elem, len } => {
                 let len = len.map(|n| u32::try_from(n).unwrap_or(u32::MAX));
                 match (&elem.kind, len) {
@@ -234,12 +232,7 @@ impl Checker<'_> {
     }
 
     /// `offsetof(type, a.b.c)`
-    pub(super) fn offsetof(
-        &mut self,
-        of: &TypeOrExpr,
-        path: &[ast::Ident],
-        span: Span,
-    ) -> Expr {
+    pub(super) fn offsetof(&mut self, of: &TypeOrExpr, path: &[ast::Ident], span: Span) -> Expr {
         let loc = self.loc(span);
         let Some(mut ty) = self.type_of(of) else {
             return super::value::unknown(loc);

@@ -6,7 +6,7 @@ use crate::syntax::ast::{Arg, Block, Expr, ExprKind, ForIter, Probe, Stmt, StmtK
 
 /// What a body uses.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Usage {
+pub(crate) struct Usage {
     /// Arguments by name.
     pub args: bool,
     /// `args` as a value.
@@ -70,10 +70,8 @@ impl Usage {
                 self.expr(target);
                 self.expr(value);
             }
-            StmtKind::Return(None)
-            | StmtKind::Import(_)
-            | StmtKind::Break
-            | StmtKind::Continue => {}
+            StmtKind::Return(None) | StmtKind::Import(_) | StmtKind::Break | StmtKind::Continue => {
+            }
         }
     }
 

@@ -158,6 +158,87 @@ pub fn int_like(ty: &Type, store: &TypeStore) -> Option<IntTy> {
     }
 }
 
+/// A type that grows with what is assigned, and how much of it comes from literals alone:
+/// those still adapt to the sign of the first value that is none.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Grown {
+    /// The type so far.
+    pub ty: Type,
+    shape: Shape,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+enum Shape {
+    /// Not from literals alone.
+    Fixed,
+    /// From non-negative integer literals, the largest of which is this.
+    Literal(u64),
+    /// Element by element.
+    Tuple(Vec<Shape>),
+}
+
+fn shape_of(e: &Expr) -> Shape {
+    match (&e.kind, &e.ty) {
+        (ExprKind::Tuple(values), Type::Tuple(_)) => {
+            Shape::Tuple(values.iter().map(shape_of).collect())
+        }
+        _ => flexible(e).map_or(Shape::Fixed, Shape::Literal),
+    }
+}
+
+impl Grown {
+    /// The type of the first value.
+    pub fn of(e: &Expr) -> Self {
+        Self {
+            ty: e.ty.clone(),
+            shape: shape_of(e),
+        }
+    }
+
+    /// A type that does not come from literals.
+    pub fn fixed(ty: Type) -> Self {
+        Self {
+            ty,
+            shape: Shape::Fixed,
+        }
+    }
+
+    /// The type that holds `new`, too; `None` if there is none.
+    pub fn with(&self, new: &Expr, store: &TypeStore) -> Option<Self> {
+        let (ty, shape) = grow(&self.ty, &self.shape, new, store)?;
+        Some(Self { ty, shape })
+    }
+}
+
+fn grow(have: &Type, shape: &Shape, new: &Expr, store: &TypeStore) -> Option<(Type, Shape)> {
+    match (have, shape, &new.ty) {
+        (Type::Int(t), Shape::Literal(m), Type::Int(n)) => Some(match flexible(new) {
+            Some(v) => {
+                let max = v.max(*m);
+                (Type::Int(join_ints(*t, *n)), Shape::Literal(max))
+            }
+            None => (Type::Int(join_literal(*n, *m)), Shape::Fixed),
+        }),
+        (Type::Tuple(items), Shape::Tuple(shapes), Type::Tuple(_)) => {
+            let ExprKind::Tuple(values) = &new.kind else {
+                return Some((unify_types(have, &new.ty, store)?, Shape::Fixed));
+            };
+            if values.len() != items.len() {
+                return None;
+            }
+            let mut types = Vec::with_capacity(items.len());
+            let mut out = Vec::with_capacity(items.len());
+            for ((t, s), v) in items.iter().zip(shapes).zip(values) {
+                let (t, s) = grow(t, s, v, store)?;
+                types.push(t);
+                out.push(s);
+            }
+            Some((Type::tuple(types), Shape::Tuple(out)))
+        }
+        _ => Some((unify(have, new, store)?, Shape::Fixed)),
+    }
+}
+
 /// The type that holds both what `have` holds and the value `new`; `None` if there is none.
 pub fn unify(have: &Type, new: &Expr, store: &TypeStore) -> Option<Type> {
     if let (Type::Int(t), Some(v)) = (have, flexible(new)) {
@@ -277,11 +358,7 @@ pub fn cast(e: Expr, ty: &Type) -> Expr {
     if e.ty == *ty {
         return e;
     }
-    let Expr {
-        kind,
-        ty: old,
-        loc,
-    } = e;
+    let Expr { kind, ty: old, loc } = e;
     let kind = match (kind, ty) {
         (ExprKind::Int(v), Type::Int(t)) if matches!(old, Type::Int(_) | Type::Bool) => {
             ExprKind::Int(truncate(v, *t))

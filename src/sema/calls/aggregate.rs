@@ -99,8 +99,7 @@ fn lhist(call: &mut Call<'_, '_>) -> Option<AggKind> {
         match literal_value(&v).and_then(|n| i64::try_from(n).ok()) {
             Some(n) if n >= 0 => bounds[i] = n,
             _ => {
-                let text =
-                    format!("lhist: invalid {name} value (must be non-negative literal)");
+                let text = format!("lhist: invalid {name} value (must be non-negative literal)");
                 call.fail(Code::BadArgument, call.arg_span(i + 1), text);
                 ok = false;
             }

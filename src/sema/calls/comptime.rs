@@ -23,9 +23,7 @@ pub(super) fn rule(name: &str) -> Option<Rule> {
         "is_ptr" => |call| is(call, |e| matches!(e.ty, Type::Ptr(..))),
         "is_array" => |call| is(call, |e| matches!(e.ty, Type::Array(..))),
         "is_integer" => |call| is(call, |e| matches!(e.ty, Type::Int(_))),
-        "is_unsigned_integer" => |call| {
-            is(call, |e| matches!(e.ty, Type::Int(t) if !t.signed))
-        },
+        "is_unsigned_integer" => |call| is(call, |e| matches!(e.ty, Type::Int(t) if !t.signed)),
         "is_literal" => |call| is(call, value::is_literal),
         "kfunc_exist" | "kfunc_allowed" => |call| {
             let name = call.text(0)?;
@@ -86,9 +84,7 @@ fn config(call: &mut Call<'_, '_>) -> Option<Expr> {
     for (name, v) in call.c.settings.record(&call.c.config, &call.c.run) {
         let e = match v {
             crate::sema::config::Shown::Bool(b) => value::boolean(b, loc),
-            crate::sema::config::Shown::Int(n) => {
-                value::constant(i128::from(n), Type::U64, loc)
-            }
+            crate::sema::config::Shown::Int(n) => value::constant(i128::from(n), Type::U64, loc),
             crate::sema::config::Shown::Text(t) => value::string(t.into_bytes(), loc),
         };
         fields.push((Arc::from(name), e.ty.clone()));

@@ -53,8 +53,7 @@ fn pid(call: &mut Call<'_, '_>) -> Option<Expr> {
                     Some(w) => w.to_owned(),
                     None => call.text(0)?,
                 };
-                let text =
-                    format!("Invalid PID namespace mode: {word} (expects: curr_ns or init)");
+                let text = format!("Invalid PID namespace mode: {word} (expects: curr_ns or init)");
                 return call.fail(Code::BadArgument, call.arg_span(0), text);
             }
         }
@@ -192,7 +191,10 @@ fn func(call: &mut Call<'_, '_>) -> Option<Expr> {
         }
         Some(Provider::Uprobe | Provider::Uretprobe) => Type::USym,
         Some(p) => {
-            let text = format!("The func builtin can not be used with '{}' probes", p.name());
+            let text = format!(
+                "The func builtin can not be used with '{}' probes",
+                p.name()
+            );
             return call.fail(Code::WrongProbeForBuiltin, call.span, text);
         }
         None => {
@@ -318,8 +320,7 @@ const REGISTERS: (&str, &[(&str, i64)]) = (
 
 /// Registers by name and their offsets in `struct user_pt_regs`; `r0` to `r30` are computed.
 #[cfg(target_arch = "aarch64")]
-const REGISTERS: (&str, &[(&str, i64)]) =
-    ("aarch64", &[("sp", 248), ("pc", 256), ("pstate", 264)]);
+const REGISTERS: (&str, &[(&str, i64)]) = ("aarch64", &[("sp", 248), ("pc", 256), ("pstate", 264)]);
 
 /// Registers of other architectures are not known.
 #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]

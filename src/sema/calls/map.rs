@@ -62,7 +62,11 @@ fn delete(call: &mut Call<'_, '_>) -> Option<Expr> {
     }
     let e = call.ast(0)?;
     let (ast::ExprKind::Map(m) | ast::ExprKind::MapElem { map: m, .. }) = &e.kind else {
-        return call.fail(Code::ArgumentType, e.span, "delete() expects a map argument");
+        return call.fail(
+            Code::ArgumentType,
+            e.span,
+            "delete() expects a map argument",
+        );
     };
     let map = call.c.map(m);
     call.c.reads_map(map, m.span);

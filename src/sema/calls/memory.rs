@@ -158,9 +158,8 @@ fn pton(call: &mut Call<'_, '_>) -> Option<Expr> {
         } else if text.contains('.') {
             "IPv4"
         } else {
-            let text = format!(
-                "pton() expects an string argument of an IPv4/IPv6 address, got {text}"
-            );
+            let text =
+                format!("pton() expects an string argument of an IPv4/IPv6 address, got {text}");
             return call.fail(Code::BadArgument, call.arg_span(0), text);
         };
         let text = format!("pton() expects a valid {family} address, got {text}");
@@ -327,11 +326,7 @@ fn container_of(call: &mut Call<'_, '_>) -> Option<Expr> {
     };
     let offset = value::constant(i128::from(field.bit_offset / 8), Type::U64, call.loc);
     let start = Expr {
-        kind: ExprKind::Binary(
-            crate::sema::hir::BinOp::Sub,
-            Box::new(p),
-            Box::new(offset),
-        ),
+        kind: ExprKind::Binary(crate::sema::hir::BinOp::Sub, Box::new(p), Box::new(offset)),
         ty: Type::U64,
         loc: call.loc,
     };
@@ -343,9 +338,7 @@ fn memcmp(call: &mut Call<'_, '_>) -> Option<Expr> {
     let b = call.value(1)?;
     let n = call.value(2)?;
     match literal_value(&n).and_then(|n| i64::try_from(n).ok()) {
-        Some(n) if n >= 0 => {
-            call.make(vec![Arg::Expr(a), Arg::Expr(b), Arg::Int(n)], Type::I64)
-        }
+        Some(n) if n >= 0 => call.make(vec![Arg::Expr(a), Arg::Expr(b), Arg::Int(n)], Type::I64),
         _ => call.fail(
             Code::LiteralRequired,
             call.arg_span(2),

@@ -17,7 +17,7 @@ mod time;
 
 use super::check::Checker;
 use super::hir::{self, Arg, Expr, ExprKind};
-use super::value::{self, int_like, is_unknown, literal_value};
+use super::value::{self, int_like, is_unknown};
 use crate::builtins::{self, Builtin};
 use crate::diag::Code;
 use crate::object::Loc;
@@ -143,13 +143,7 @@ impl Checker<'_> {
     }
 
     /// A call of a function of the script.
-    fn call_fn(
-        &mut self,
-        id: hir::FnRef,
-        f: &ast::Subprog,
-        args: &[ast::Arg],
-        span: Span,
-    ) -> Expr {
+    fn call_fn(&mut self, id: hir::FnRef, f: &ast::Subprog, args: &[ast::Arg], span: Span) -> Expr {
         let loc = self.loc(span);
         if f.params.len() != args.len() {
             let text = format!(
@@ -283,15 +277,10 @@ impl<'c> Call<'c, '_> {
     /// Argument `i`, an integer or pointer, as `uint64`.
     pub fn address(&mut self, i: usize) -> Option<Expr> {
         let v = self.value(i)?;
-        if int_like(&v.ty, &self.c.store).is_some()
-            || matches!(v.ty, Type::Ptr(..) | Type::KSym)
-        {
+        if int_like(&v.ty, &self.c.store).is_some() || matches!(v.ty, Type::Ptr(..) | Type::KSym) {
             return Some(value::cast(v, &Type::U64));
         }
-        let text = format!(
-            "{}() expects an integer or pointer argument",
-            self.row.name
-        );
+        let text = format!("{}() expects an integer or pointer argument", self.row.name);
         self.c.error(Code::ArgumentType, self.arg_span(i), text);
         None
     }
@@ -321,12 +310,6 @@ impl<'c> Call<'c, '_> {
         }
     }
 
-    /// Argument `i`, an integer literal; `None` if it is something else, which is not
-    /// reported.
-    pub fn literal(&mut self, v: &Expr) -> Option<i128> {
-        literal_value(v)
-    }
-
     /// Argument `i`, a string value (not necessarily a literal).
     pub fn string(&mut self, i: usize) -> Option<Expr> {
         let v = self.value(i)?;
@@ -345,11 +328,7 @@ impl<'c> Call<'c, '_> {
 
 impl Checker<'_> {
     /// A bare `$1` where a string is wanted: a mistake if it is a number.
-    fn positional_string_if_bare(
-        &mut self,
-        e: &ast::Expr,
-        _name: &str,
-    ) -> Option<Option<Expr>> {
+    fn positional_string_if_bare(&mut self, e: &ast::Expr, _name: &str) -> Option<Option<Expr>> {
         let ast::ExprKind::Positional(n) = e.kind else {
             return None;
         };

@@ -39,7 +39,8 @@ fn print(call: &mut Call<'_, '_>) -> Option<Expr> {
         }
         _ => {}
     }
-    let is_args = matches!(&e.kind, ast::ExprKind::Ident(n) if n == "args" || n == "__builtin_args");
+    let is_args =
+        matches!(&e.kind, ast::ExprKind::Ident(n) if n == "args" || n == "__builtin_args");
     let v = call.c.expr(e);
     if is_unknown(&v) {
         return None;
@@ -139,10 +140,13 @@ fn format_args(call: &mut Call<'_, '_>) -> Option<Vec<Arg>> {
     let wanted = format.specs().count();
     let given = values.len();
     if given != wanted {
-        let what = if given < wanted { "not enough" } else { "too many" };
-        let text = format!(
-            "{what} arguments for format string ({given} supplied, {wanted} expected)"
-        );
+        let what = if given < wanted {
+            "not enough"
+        } else {
+            "too many"
+        };
+        let text =
+            format!("{what} arguments for format string ({given} supplied, {wanted} expected)");
         call.fail(Code::BadFormat, call.span, text);
         return None;
     }

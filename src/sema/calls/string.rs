@@ -81,10 +81,7 @@ fn str(call: &mut Call<'_, '_>) -> Option<Expr> {
         let cut = s[..s.len().min(cap as usize - 1)].to_vec();
         return Some(value::string(cut, call.loc));
     }
-    call.make(
-        vec![Arg::Expr(v), Arg::Int(i64::from(cap))],
-        Type::Str(cap),
-    )
+    call.make(vec![Arg::Expr(v), Arg::Int(i64::from(cap))], Type::Str(cap))
 }
 
 fn strlen(call: &mut Call<'_, '_>) -> Option<Expr> {
@@ -101,9 +98,7 @@ fn strncmp(call: &mut Call<'_, '_>) -> Option<Expr> {
     let b = call.string(1)?;
     let n = call.value(2)?;
     match literal_value(&n).and_then(|n| i64::try_from(n).ok()) {
-        Some(n) if n >= 0 => {
-            call.make(vec![Arg::Expr(a), Arg::Expr(b), Arg::Int(n)], Type::U64)
-        }
+        Some(n) if n >= 0 => call.make(vec![Arg::Expr(a), Arg::Expr(b), Arg::Int(n)], Type::U64),
         _ => call.fail(
             Code::LiteralRequired,
             call.arg_span(2),

@@ -60,7 +60,7 @@ pub struct ProviderRow {
     /// Fewest and most parts after the name.
     pub parts: (usize, usize),
     /// Turns an attach point into matches.
-    expand: fn(&mut Expander<'_, '_>, &Ap<'_>),
+    expand: fn(&mut Expander<'_, '_>, &Ap),
 }
 
 /// All probe types.
@@ -265,14 +265,13 @@ pub(crate) struct Unit<'a> {
 
 /// An attach point with its parameters filled in.
 #[derive(Debug)]
-pub(crate) struct Ap<'x> {
+pub(crate) struct Ap {
     pub provider: Provider,
     /// Parts after the provider.
     pub parts: Vec<String>,
     /// Whether a part stands after `@`.
     pub at: Vec<bool>,
     pub span: Span,
-    pub raw: &'x str,
 }
 
 /// Expansion of attach points.
@@ -320,12 +319,7 @@ pub(crate) fn expand<'p>(
 }
 
 /// Puts matches in which the body means the same into one unit.
-fn group<'p>(
-    probe: &'p ast::Probe,
-    matches: Vec<Match>,
-    usage: Usage,
-    units: &mut Vec<Unit<'p>>,
-) {
+fn group<'p>(probe: &'p ast::Probe, matches: Vec<Match>, usage: Usage, units: &mut Vec<Unit<'p>>) {
     let first = units.len();
     for m in matches {
         let mut cx = m.cx;
@@ -391,20 +385,15 @@ impl Expander<'_, '_> {
         self.diags.push(Diagnostic::error(code, span, text));
     }
 
-    /// Adds a match.
-    pub fn push(&mut self, m: Match) {
-        self.out.push(m);
-    }
-
     /// Adds an attach point without further ado.
-    pub fn attach(&mut self, ap: &Ap<'_>, name: String, attach: Attach, cx: ProbeCx) {
+    pub fn attach(&mut self, ap: &Ap, name: String, attach: Attach, cx: ProbeCx) {
         self.attach_as(ap, name, attach, cx, false, false);
     }
 
     /// Adds an attach point.
     pub fn attach_as(
         &mut self,
-        ap: &Ap<'_>,
+        ap: &Ap,
         name: String,
         attach: Attach,
         cx: ProbeCx,
@@ -426,7 +415,7 @@ impl Expander<'_, '_> {
     }
 
     /// Reports that nothing matches, as the configuration says.
-    pub fn no_match(&mut self, ap: &Ap<'_>, pattern: &str) {
+    pub fn no_match(&mut self, ap: &Ap, pattern: &str) {
         let text = format!("No matches for {} {pattern}.", ap.provider.name());
         self.missing(ap.span, text);
     }
@@ -527,7 +516,6 @@ impl Expander<'_, '_> {
                 parts,
                 at,
                 span: ap.span,
-                raw: &ap.raw,
             };
             (row.expand)(self, &ap);
         }

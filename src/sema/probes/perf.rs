@@ -60,16 +60,16 @@ pub static HARDWARE_EVENTS: &[PerfEvent] = &[
 ];
 
 /// `software:faults:100`
-pub(super) fn software(ex: &mut Expander<'_, '_>, ap: &Ap<'_>) {
+pub(super) fn software(ex: &mut Expander<'_, '_>, ap: &Ap) {
     expand(ex, ap, SOFTWARE, SOFTWARE_EVENTS);
 }
 
 /// `hardware:cycles:1000`
-pub(super) fn hardware(ex: &mut Expander<'_, '_>, ap: &Ap<'_>) {
+pub(super) fn hardware(ex: &mut Expander<'_, '_>, ap: &Ap) {
     expand(ex, ap, HARDWARE, HARDWARE_EVENTS);
 }
 
-fn expand(ex: &mut Expander<'_, '_>, ap: &Ap<'_>, ty: u32, events: &[PerfEvent]) {
+fn expand(ex: &mut Expander<'_, '_>, ap: &Ap, ty: u32, events: &[PerfEvent]) {
     let kind = ap.provider.name();
     let name = ap.parts[0].as_str();
     let found = events

@@ -6,22 +6,22 @@ use crate::object::{Attach, ProgramType};
 use crate::sema::hir::Context;
 use crate::sema::names;
 
-fn cx(ap: &Ap<'_>) -> ProbeCx {
+fn cx(ap: &Ap) -> ProbeCx {
     ProbeCx::new(ap.provider, ProgramType::RawTracepoint, Context::None)
 }
 
 /// `begin`
-pub(super) fn begin(ex: &mut Expander<'_, '_>, ap: &Ap<'_>) {
+pub(super) fn begin(ex: &mut Expander<'_, '_>, ap: &Ap) {
     ex.attach(ap, "begin".into(), Attach::Begin, cx(ap));
 }
 
 /// `end`
-pub(super) fn end(ex: &mut Expander<'_, '_>, ap: &Ap<'_>) {
+pub(super) fn end(ex: &mut Expander<'_, '_>, ap: &Ap) {
     ex.attach(ap, "end".into(), Attach::End, cx(ap));
 }
 
 /// `self:signal:SIGUSR1`
-pub(super) fn self_(ex: &mut Expander<'_, '_>, ap: &Ap<'_>) {
+pub(super) fn self_(ex: &mut Expander<'_, '_>, ap: &Ap) {
     let [kind, signal] = ap.parts.as_slice() else {
         return;
     };
@@ -39,7 +39,7 @@ pub(super) fn self_(ex: &mut Expander<'_, '_>, ap: &Ap<'_>) {
 }
 
 /// `test:name`
-pub(super) fn test(ex: &mut Expander<'_, '_>, ap: &Ap<'_>) {
+pub(super) fn test(ex: &mut Expander<'_, '_>, ap: &Ap) {
     if unique(ex, ap) && ex.cx.options.test {
         let name = ap.parts[0].clone();
         ex.attach(ap, format!("test:{name}"), Attach::Test(name), cx(ap));
@@ -47,14 +47,14 @@ pub(super) fn test(ex: &mut Expander<'_, '_>, ap: &Ap<'_>) {
 }
 
 /// `bench:name`
-pub(super) fn bench(ex: &mut Expander<'_, '_>, ap: &Ap<'_>) {
+pub(super) fn bench(ex: &mut Expander<'_, '_>, ap: &Ap) {
     if unique(ex, ap) && ex.cx.options.bench {
         let name = ap.parts[0].clone();
         ex.attach(ap, format!("bench:{name}"), Attach::Bench(name), cx(ap));
     }
 }
 
-fn unique(ex: &mut Expander<'_, '_>, ap: &Ap<'_>) -> bool {
+fn unique(ex: &mut Expander<'_, '_>, ap: &Ap) -> bool {
     let name = format!("{}:{}", ap.provider.name(), ap.parts[0]);
     let new = ex.names.insert(name);
     if !new {

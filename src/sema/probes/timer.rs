@@ -9,7 +9,7 @@ use crate::sema::hir::Context;
 const MIN_PERIOD: u64 = 1000;
 
 /// `profile:hz:99`, `interval:1s`
-pub(super) fn expand(ex: &mut Expander<'_, '_>, ap: &Ap<'_>) {
+pub(super) fn expand(ex: &mut Expander<'_, '_>, ap: &Ap) {
     let kind = ap.provider.name();
     let (rate, name) = match ap.parts.as_slice() {
         [duration] => {

@@ -10,7 +10,7 @@ use crate::sema::hir::Context;
 use crate::types::{AddrSpace, Field, StructDef, StructId, StructKind};
 
 /// `tracepoint:category:event`
-pub(super) fn expand(ex: &mut Expander<'_, '_>, ap: &Ap<'_>) {
+pub(super) fn expand(ex: &mut Expander<'_, '_>, ap: &Ap) {
     let (category, event) = match ap.parts.as_slice() {
         [one] if wildcard::is_pattern(one) => ("*", one.as_str()),
         [one] => return ex.no_match(ap, one),

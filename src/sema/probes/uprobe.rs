@@ -14,7 +14,7 @@ use crate::types::AddrSpace;
 
 /// `uprobe:target:function+offset`, `uprobe:target:0xADDRESS`, `uprobe:target:cpp:"name"`,
 /// `uprobe:target@file:line:column`
-pub(super) fn expand(ex: &mut Expander<'_, '_>, ap: &Ap<'_>) {
+pub(super) fn expand(ex: &mut Expander<'_, '_>, ap: &Ap) {
     let ret = ap.provider == Provider::Uretprobe;
     if ap.at.iter().any(|at| *at) {
         return source_line(ex, ap, ret);
@@ -62,7 +62,15 @@ pub(super) fn expand(ex: &mut Expander<'_, '_>, ap: &Ap<'_>) {
         found |= if let Some(address) = address(name) {
             at_address(ex, ap, file, &shown, address)
         } else {
-            functions(ex, ap, file, &shown, (language.is_some(), name), offset, many)
+            functions(
+                ex,
+                ap,
+                file,
+                &shown,
+                (language.is_some(), name),
+                offset,
+                many,
+            )
         };
     }
     if !found {
@@ -96,7 +104,7 @@ fn address(name: &str) -> Option<u64> {
     u64::try_from(params::number(name)?).ok()
 }
 
-fn context(ap: &Ap<'_>, file: &TargetFile) -> ProbeCx {
+fn context(ap: &Ap, file: &TargetFile) -> ProbeCx {
     let ctx = Context::PtRegs {
         user: true,
         ret: ap.provider == Provider::Uretprobe,
@@ -118,7 +126,7 @@ fn attach(file: &TargetFile, offset: u64, ret: bool) -> Attach {
 
 fn at_address(
     ex: &mut Expander<'_, '_>,
-    ap: &Ap<'_>,
+    ap: &Ap,
     file: &TargetFile,
     shown: &str,
     address: u64,
@@ -136,7 +144,7 @@ fn at_address(
 
 fn functions(
     ex: &mut Expander<'_, '_>,
-    ap: &Ap<'_>,
+    ap: &Ap,
     file: &TargetFile,
     shown: &str,
     (cpp, pattern): (bool, &str),
@@ -171,7 +179,10 @@ fn functions(
         any = true;
         let at = offset.unwrap_or(0);
         if f.size > 0 && at >= f.size {
-            let text = format!("Offset outside the function bounds ('{}' size is {})", f.name, f.size);
+            let text = format!(
+                "Offset outside the function bounds ('{}' size is {})",
+                f.name, f.size
+            );
             ex.error(Code::BadOffset, ap.span, text);
             continue;
         }
@@ -224,12 +235,7 @@ fn ambiguous(found: &[UserFunction]) -> bool {
         .any(|f| f.offset != found[0].offset && f.demangled != found[0].demangled)
 }
 
-fn report_ambiguity(
-    ex: &mut Expander<'_, '_>,
-    ap: &Ap<'_>,
-    pattern: &str,
-    found: &[UserFunction],
-) {
+fn report_ambiguity(ex: &mut Expander<'_, '_>, ap: &Ap, pattern: &str, found: &[UserFunction]) {
     let mut names: Vec<&str> = found
         .iter()
         .map(|f| f.demangled.as_deref().unwrap_or(&f.name))
@@ -243,7 +249,7 @@ fn report_ambiguity(
 }
 
 /// `uprobe:target@file:line[:column]`
-fn source_line(ex: &mut Expander<'_, '_>, ap: &Ap<'_>, ret: bool) {
+fn source_line(ex: &mut Expander<'_, '_>, ap: &Ap, ret: bool) {
     if ret {
         return ex.error(
             Code::BadTarget,
@@ -275,10 +281,7 @@ fn source_line(ex: &mut Expander<'_, '_>, ap: &Ap<'_>, ret: bool) {
         Err(text) => return ex.missing(ap.span, text),
     };
     for file in &files {
-        let addresses = ex
-            .cx
-            .facts
-            .user_line(file, source, line, column.flatten());
+        let addresses = ex.cx.facts.user_line(file, source, line, column.flatten());
         let addresses = match addresses {
             Ok(a) => a,
             Err(text) => {
