@@ -66,9 +66,24 @@ impl MapAccess for UserMaps {
     }
 
     fn for_each(&self, map: MapId, f: Visit<'_>) -> Result<()> {
-        let machine = self.0.borrow();
-        let map = machine.map(map).ok_or_else(no_such_map)?;
-        map.entries().try_for_each(|e| f(&e.key, e.value))
+        let find = |machine: &Machine| machine.map(map).map(super::Map::slots);
+        let slots = find(&self.0.borrow()).ok_or_else(no_such_map)?;
+        let (mut key, mut value) = (Vec::new(), Vec::new());
+        for (slot, seq) in slots {
+            // Copied, so that `f` may change the map.
+            {
+                let machine = self.0.borrow();
+                let Some(entry) = machine.map(map).and_then(|m| m.entry_at(slot, seq)) else {
+                    continue;
+                };
+                key.clear();
+                key.extend_from_slice(&entry.key);
+                value.clear();
+                value.extend_from_slice(entry.value);
+            }
+            f(&key, &value)?;
+        }
+        Ok(())
     }
 
     fn lookup(&self, map: MapId, key: &[u8], value: &mut Vec<u8>) -> Result<bool> {
@@ -175,6 +190,7 @@ pub fn run(
         records: Default::default(),
         exit: None,
     };
+    engine.sink.attached(object.attach.len())?;
     engine.run_all(|a| *a == Attach::Begin)?;
     engine.serve(wait)?;
     engine.run_all(|a| *a == Attach::End)?;
@@ -304,11 +320,18 @@ mod tests {
     /// Remembers records as numbers and exits on the record 3.
     #[derive(Default)]
     struct Collector {
+        attached: usize,
         seen: Vec<u64>,
         finished: bool,
     }
 
     impl Sink for Collector {
+        fn attached(&mut self, probes: usize) -> Result<()> {
+            assert!(self.seen.is_empty(), "before any record");
+            self.attached = probes;
+            Ok(())
+        }
+
         fn record(&mut self, bytes: &[u8], maps: &dyn MapAccess) -> Result<Flow> {
             let n = u64::from_ne_bytes(bytes.try_into().unwrap());
             self.seen.push(n);
@@ -406,7 +429,7 @@ mod tests {
         let (code, sink) = run_with(vec![Attach::End, Attach::Begin, Attach::Begin], &[]);
         assert_eq!(code.unwrap(), 0);
         assert_eq!(sink.seen, [0, 1, 2]);
-        assert!(sink.finished);
+        assert!(sink.attached == 3 && sink.finished);
     }
 
     #[test]
@@ -446,6 +469,24 @@ mod tests {
             e.to_string(),
             "probe: instruction 0: r0 holds no value (exit)"
         );
+    }
+
+    #[test]
+    fn maps_may_change_while_they_are_walked() {
+        let mut o = object(Vec::new());
+        o.maps.push(map(MapKind::Hash, 1, 1, 8));
+        let (maps, hash) = (UserMaps::new(Machine::load(&o, 1).unwrap()), MapId(2));
+        for key in [3, 1, 2] {
+            maps.update(hash, &[key], &[key * 10]).unwrap();
+        }
+        let mut seen = Vec::new();
+        maps.for_each(hash, &mut |key, value| {
+            seen.push((key[0], value[0]));
+            maps.delete(hash, &[1])?;
+            maps.update(hash, &[9], &[0])
+        })
+        .unwrap();
+        assert_eq!(seen, [(3, 30), (2, 20)]);
     }
 
     #[test]

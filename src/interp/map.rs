@@ -447,11 +447,16 @@ impl Map {
 
     /// All elements, in order of insertion or of the index.
     pub fn entries(&self) -> impl Iterator<Item = Entry<'_>> {
-        self.slots().into_iter().filter_map(|(slot, seq)| {
-            Some(Entry {
-                key: self.key_at(slot, seq)?,
-                value: self.slab.get(self.value_range(slot))?,
-            })
+        self.slots()
+            .into_iter()
+            .filter_map(|(slot, seq)| self.entry_at(slot, seq))
+    }
+
+    /// The element in `slot`, if it is still the one of order `seq`.
+    pub(super) fn entry_at(&self, slot: usize, seq: u64) -> Option<Entry<'_>> {
+        Some(Entry {
+            key: self.key_at(slot, seq)?,
+            value: self.slab.get(self.value_range(slot))?,
         })
     }
 }
