@@ -16,6 +16,9 @@
 //! `vaddr == file offset` holds for many small shared objects and for few large programs, so
 //! every conversion goes through the PT_LOAD segments.
 
+mod headers;
+mod note;
+
 use std::borrow::Cow;
 use std::fmt;
 use std::fs::File;
@@ -24,9 +27,12 @@ use std::path::{Path, PathBuf};
 
 use memmap2::Mmap;
 use object::elf;
-use object::read::elf::{Dyn as _, FileHeader, ProgramHeader as _, SectionHeader as _};
+use object::read::elf::FileHeader;
 use object::{Endianness, Object as _, ObjectSection as _};
 
+use self::headers::Headers;
+use self::note::Notes;
+pub use self::note::{BuildId, Note};
 use crate::error::{Error, ErrorExt as _, Result};
 
 /// Largest section that is decompressed, in bytes. The largest debug sections in use (Chromium,
@@ -44,35 +50,6 @@ pub enum Kind {
     SharedObject,
     /// ET_REL, ET_CORE and anything else: nothing can be attached to it.
     Other(u16),
-}
-
-/// The build id of a file: 8 to 64 bytes that name one link of one program.
-#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct BuildId(Box<[u8]>);
-
-impl BuildId {
-    /// A build id from its bytes; `None` if there are none or implausibly many.
-    pub fn new(bytes: &[u8]) -> Option<Self> {
-        (2..=64).contains(&bytes.len()).then(|| Self(bytes.into()))
-    }
-
-    /// The raw bytes.
-    pub fn as_bytes(&self) -> &[u8] {
-        &self.0
-    }
-}
-
-impl fmt::Display for BuildId {
-    /// Lower-case hexadecimal, as in /usr/lib/debug/.build-id and `file`.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.iter().try_for_each(|b| write!(f, "{b:02x}"))
-    }
-}
-
-impl fmt::Debug for BuildId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "BuildId({self})")
-    }
 }
 
 /// One PT_LOAD segment.
@@ -148,17 +125,6 @@ pub struct RawSymbol {
     pub binding: u8,
     /// st_shndx; `SHN_UNDEF` for an import.
     pub section: u16,
-}
-
-/// One ELF note.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Note<'a> {
-    /// Owner without the terminating NUL, such as `GNU` or `stapsdt`.
-    pub owner: &'a [u8],
-    /// Type, meaningful within the owner.
-    pub kind: u32,
-    /// Contents.
-    pub desc: &'a [u8],
 }
 
 enum Bytes {
@@ -529,139 +495,6 @@ where
             binding: s.st_bind(),
             section: s.st_shndx(endian),
         });
-    }
-}
-
-/// What [`ElfFile`] keeps of the headers, whatever their class.
-struct Headers {
-    endian: Endianness,
-    machine: u16,
-    entry: u64,
-    kind: Kind,
-    segments: Vec<Segment>,
-    note_segments: Vec<(Range<u64>, u64)>,
-    sections: Vec<Section>,
-    interp: Option<Box<str>>,
-    soname: Option<Box<str>>,
-}
-
-impl Headers {
-    fn read<E: FileHeader<Endian = Endianness>>(data: &[u8]) -> object::Result<Self> {
-        let header = E::parse(data)?;
-        let endian = header.endian()?;
-        let mut segments = Vec::new();
-        let mut note_segments = Vec::new();
-        let mut interp = None;
-        let mut soname = None;
-        let mut pie = false;
-        for p in header.program_headers(endian, data)? {
-            let offset: u64 = p.p_offset(endian).into();
-            let file_size: u64 = p.p_filesz(endian).into();
-            match p.p_type(endian) {
-                elf::PT_LOAD => segments.push(Segment {
-                    vaddr: p.p_vaddr(endian).into(),
-                    mem_size: p.p_memsz(endian).into(),
-                    offset,
-                    file_size,
-                    executable: p.p_flags(endian) & elf::PF_X != 0,
-                }),
-                elf::PT_NOTE => note_segments.push((
-                    offset..offset.saturating_add(file_size),
-                    p.p_align(endian).into(),
-                )),
-                elf::PT_INTERP => {
-                    let bytes = slice(data, offset, file_size).unwrap_or_default();
-                    interp = Some(String::from_utf8_lossy(string_at(bytes, 0)).into());
-                }
-                _ => {}
-            }
-        }
-        let mut sections = Vec::new();
-        // A file may have lost its section headers (sstrip) and still run.
-        if let Ok(table) = header.sections(endian, data) {
-            sections.reserve_exact(table.len());
-            for s in table.iter() {
-                sections.push(Section {
-                    name: String::from_utf8_lossy(
-                        table.section_name(endian, s).unwrap_or_default(),
-                    )
-                    .into(),
-                    kind: s.sh_type(endian),
-                    flags: s.sh_flags(endian).into(),
-                    addr: s.sh_addr(endian).into(),
-                    offset: s.sh_offset(endian).into(),
-                    size: s.sh_size(endian).into(),
-                    link: s.sh_link(endian),
-                    align: s.sh_addralign(endian).into(),
-                });
-            }
-            if let Ok(Some((dynamic, link))) = table.dynamic(endian, data) {
-                let strings = table.strings(endian, data, link).unwrap_or_default();
-                for d in dynamic {
-                    let value: u64 = d.d_val(endian).into();
-                    match d.d_tag(endian).into() {
-                        elf::DT_SONAME => {
-                            soname = u32::try_from(value)
-                                .ok()
-                                .and_then(|at| strings.get(at).ok())
-                                .map(|s| String::from_utf8_lossy(s).into());
-                        }
-                        elf::DT_FLAGS_1 => pie = value & u64::from(elf::DF_1_PIE) != 0,
-                        _ => {}
-                    }
-                }
-            }
-        }
-        let kind = match header.e_type(endian) {
-            elf::ET_EXEC => Kind::Executable,
-            // libc.so.6 is a shared object with an interpreter; DF_1_PIE tells them apart, and
-            // linkers older than 2.26 did not write it, so the soname decides.
-            elf::ET_DYN if pie || (interp.is_some() && soname.is_none()) => Kind::Pie,
-            elf::ET_DYN => Kind::SharedObject,
-            other => Kind::Other(other),
-        };
-        Ok(Self {
-            endian,
-            machine: header.e_machine(endian),
-            entry: header.e_entry(endian).into(),
-            kind,
-            segments,
-            note_segments,
-            sections,
-            interp,
-            soname,
-        })
-    }
-}
-
-struct Notes<'a> {
-    data: &'a [u8],
-    align: u64,
-    endian: Endianness,
-}
-
-impl<'a> Iterator for Notes<'a> {
-    type Item = Note<'a>;
-
-    fn next(&mut self) -> Option<Note<'a>> {
-        let word = |at: usize| {
-            let raw: [u8; 4] = self.data.get(at..at + 4)?.try_into().ok()?;
-            Some(match self.endian {
-                Endianness::Little => u32::from_le_bytes(raw),
-                Endianness::Big => u32::from_be_bytes(raw),
-            })
-        };
-        let (name_size, desc_size, kind) = (word(0)? as usize, word(4)? as usize, word(8)?);
-        // Alignment 8 is used by .note.gnu.property alone; everything else pads to 4.
-        let align = if self.align == 8 { 8 } else { 4 };
-        let name_end = 12usize.checked_add(name_size)?;
-        let desc_at = name_end.checked_next_multiple_of(align)?;
-        let desc_end = desc_at.checked_add(desc_size)?;
-        let owner = string_at(self.data.get(12..name_end)?, 0);
-        let desc = self.data.get(desc_at..desc_end)?;
-        let next = desc_end.checked_next_multiple_of(align)?;
-        self.data = self.data.get(next..).unwrap_or_default();
-        Some(Note { owner, kind, desc })
     }
 }
 

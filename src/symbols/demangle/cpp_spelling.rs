@@ -72,7 +72,6 @@ pub(super) fn tidy(name: String) -> String {
             }
             b'(' => {
                 out.push_str(&name[copied..at]);
-                copied = at;
                 if let Some((len, text)) = literal(&name[at..]) {
                     out.push_str(&text);
                     at += len;
