@@ -10,6 +10,7 @@ pub mod flags;
 mod info;
 mod input;
 mod list;
+pub mod run;
 mod terminal;
 
 use std::ffi::OsString;

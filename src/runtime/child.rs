@@ -40,7 +40,13 @@ impl Child {
             .split_first()
             .ok_or_else(|| Error::invalid("the command is empty"))?;
         let path = find(name).ok_or_else(|| {
-            Error::not_found(format!("Path '{name}' does not exist or is not executable"))
+            let why = match Path::new(name).exists() {
+                true => "Permission denied",
+                false => "No such file or directory",
+            };
+            Error::not_found(format!(
+                "Path '{name}' does not exist or is not executable ({why})"
+            ))
         })?;
         let mut command = Command::new(path);
         std::os::unix::process::CommandExt::arg0(&mut command, name);
@@ -189,7 +195,8 @@ mod tests {
             .to_string();
         assert_eq!(
             e,
-            "Failed to fork child: Path 'nonexistent-program' does not exist or is not executable"
+            "Failed to fork child: Path 'nonexistent-program' does not exist or is not executable \
+             (No such file or directory)"
         );
         assert!(Child::spawn("/etc/passwd").is_err());
     }

@@ -17,7 +17,7 @@ pub mod sink;
 pub mod symbolize;
 pub mod sys;
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;
 pub mod verifier;
 
 pub use child::Child;
