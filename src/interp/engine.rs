@@ -147,8 +147,10 @@ struct Engine<'a> {
     sink: &'a mut dyn Sink,
     /// Records of the last program, one after the other, and their lengths.
     records: (Vec<u8>, Vec<usize>),
-    /// Set by the first `exit()`.
+    /// Code of the last `exit()` that was handed over.
     exit: Option<i32>,
+    /// Whether END runs: its output comes although the script has called `exit()`.
+    ending: bool,
 }
 
 /// Why `object` cannot run in user space: the first probe that needs the kernel.
@@ -189,10 +191,12 @@ pub fn run(
         sink,
         records: Default::default(),
         exit: None,
+        ending: false,
     };
     engine.sink.attached(object.attach.len())?;
     engine.run_all(|a| *a == Attach::Begin)?;
     engine.serve(wait)?;
+    engine.ending = true;
     engine.run_all(|a| *a == Attach::End)?;
     engine.sink.finish(&engine.maps)?;
     Ok(engine.exit.unwrap_or(0))
@@ -286,12 +290,14 @@ impl Engine<'_> {
         drop(machine);
         let mut rest = bytes.as_slice();
         for &len in lengths.iter() {
+            if self.exit.is_some() && !self.ending {
+                // Whatever happened after exit() did not happen.
+                break;
+            }
             let (record, tail) = rest.split_at(len);
             rest = tail;
             match self.sink.record(record, &self.maps)? {
-                Flow::Exit(code) => {
-                    self.exit.get_or_insert(code);
-                }
+                Flow::Exit(code) => self.exit = Some(code),
                 // Watchpoints need the kernel; there is none to remove.
                 Flow::Continue | Flow::Unwatch(_) => {}
             }
@@ -438,6 +444,15 @@ mod tests {
         let (code, sink) = run_with(vec![Attach::Begin, tick, Attach::End], &[]);
         assert_eq!(code.unwrap(), 7);
         assert_eq!(sink.seen, [0, 1, 2, 3, 4]);
+    }
+
+    #[test]
+    fn nothing_is_shown_between_exit_and_end() {
+        let mut probes = vec![Attach::Begin; 6];
+        probes.push(Attach::End);
+        let (code, sink) = run_with(probes, &[]);
+        assert_eq!(code.unwrap(), 7, "exit in the fourth");
+        assert_eq!(sink.seen, [0, 1, 2, 3, 6]);
     }
 
     #[test]
