@@ -117,6 +117,10 @@ pub fn translate(parts: &[(&str, Span)], options: &Options<'_>) -> (CEnv, Diagno
     (env, pp.diagnostics)
 }
 
+impl TypeSource for CEnv {
+    model::delegate_type_source!(self => self.defs.store);
+}
+
 impl CEnv {
     /// The types.
     pub fn types(&self) -> &Store {

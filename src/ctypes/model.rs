@@ -278,6 +278,48 @@ pub trait TypeSource {
     }
 }
 
+/// Passes every question on to what `$inner` of `self` answers.
+macro_rules! delegate_type_source {
+    ($self:ident => $inner:expr) => {
+        fn ctype(&$self, id: $crate::ctypes::model::TypeId) -> $crate::ctypes::model::CType<'_> {
+            $inner.ctype(id)
+        }
+        fn members(
+            &$self,
+            id: $crate::ctypes::model::TypeId,
+        ) -> Vec<$crate::ctypes::model::Member<'_>> {
+            $inner.members(id)
+        }
+        fn variants(
+            &$self,
+            id: $crate::ctypes::model::TypeId,
+        ) -> Vec<$crate::ctypes::model::Variant<'_>> {
+            $inner.variants(id)
+        }
+        fn params(
+            &$self,
+            id: $crate::ctypes::model::TypeId,
+        ) -> Vec<$crate::ctypes::model::Param<'_>> {
+            $inner.params(id)
+        }
+        fn find(
+            &$self,
+            space: $crate::ctypes::model::NameSpace,
+            name: &str,
+        ) -> Option<$crate::ctypes::model::TypeId> {
+            $inner.find(space, name)
+        }
+        fn declared_align(&$self, id: $crate::ctypes::model::TypeId) -> Option<u64> {
+            $inner.declared_align(id)
+        }
+    };
+}
+pub(crate) use delegate_type_source;
+
+impl<T: TypeSource + ?Sized> TypeSource for std::sync::Arc<T> {
+    delegate_type_source!(self => (**self));
+}
+
 fn align_at<S: TypeSource + ?Sized>(source: &S, id: TypeId, depth: u32) -> Option<u64> {
     if depth > MAX_DEPTH {
         return None;

@@ -116,9 +116,9 @@ impl Names for &Definitions {
         }
         let words: Vec<&str> = words.into_iter().filter(|w| !is_qualifier(w)).collect();
         let id = match words.as_slice() {
-            ["struct", tag] => self.store.find(NameSpace::Struct, tag)?,
-            ["union", tag] => self.store.find(NameSpace::Union, tag)?,
-            ["enum", tag] => self.store.find(NameSpace::Enum, tag)?,
+            ["struct", tag] => self.store.tag(NameSpace::Struct, tag)?,
+            ["union", tag] => self.store.tag(NameSpace::Union, tag)?,
+            ["enum", tag] => self.store.tag(NameSpace::Enum, tag)?,
             [name] if self.store.find(NameSpace::Ordinary, name).is_some() => {
                 self.store.find(NameSpace::Ordinary, name)?
             }

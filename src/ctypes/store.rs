@@ -301,7 +301,8 @@ impl TypeSource for Store {
 
     fn find(&self, space: NameSpace, name: &str) -> Option<TypeId> {
         let id = self.names.get(&(space, name.to_owned())).copied()?;
-        (!matches!(self.def(id), Def::Forward(..))).then_some(id)
+        let elsewhere = matches!(self.def(id), Def::Forward(..) | Def::External { .. });
+        (!elsewhere).then_some(id)
     }
 
     fn declared_align(&self, id: TypeId) -> Option<u64> {

@@ -4,6 +4,7 @@
 //! named by index; their members are filled in on demand, because kernel types form a graph
 //! of which a script touches little.
 
+pub mod import;
 mod layout;
 mod promote;
 mod store;
