@@ -16,6 +16,7 @@
 //! split off (`[clone .cold]`) are never meant unless the text says so.
 
 use std::borrow::Cow;
+use std::collections::HashSet;
 
 use memchr::memmem::Finder;
 
@@ -128,10 +129,8 @@ impl Target {
         let is_pointer = |at: usize| {
             let before = text[at - 1];
             (demangle::is_ident(before) || matches!(before, b'>' | b'*'))
-                && matches!(
-                    text.get(at + 1),
-                    Some(b')' | b',' | b'>' | b'*' | b'&' | b'c')
-                )
+                && (text[at + 1..].starts_with(b"const")
+                    || matches!(text.get(at + 1), Some(b')' | b',' | b'>' | b'*' | b'&')))
         };
         first.is_some_and(|open| {
             (0..text.len())
@@ -156,12 +155,14 @@ impl Target {
             let glob = Glob::new(&self.canonical);
             let mut all = self.by_readable(index, Some(&glob));
             if !self.cpp {
+                // What has matched by its readable name needs no second one.
+                let known: HashSet<u64> = all.iter().map(|(_, s)| s.addr).collect();
                 let raw = Glob::new(&self.text);
                 all.extend(
                     index
                         .matching(&raw)
                         .into_iter()
-                        .filter(|s| !is_clone(&s.name))
+                        .filter(|s| !known.contains(&s.addr) && !is_clone(&s.name))
                         .map(|s| (plain_spelling(&s), s)),
                 );
             }
@@ -225,7 +226,7 @@ impl Target {
         let mut candidates: Vec<Candidate> = Vec::new();
         // An address is one function even if symbols with different spellings share it, as
         // identical functions that a linker folded do: the first spelling stands for all.
-        let mut seen = std::collections::HashSet::new();
+        let mut seen = HashSet::new();
         for (spelling, symbol) in all {
             if !seen.insert(symbol.addr) {
                 continue;

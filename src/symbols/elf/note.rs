@@ -9,7 +9,7 @@ use object::Endianness;
 
 use super::string_at;
 
-/// The build id of a file: 8 to 64 bytes that name one link of one program.
+/// The build id of a file: 2 to 64 bytes (20 as a rule) that name one link of one program.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct BuildId(Box<[u8]>);
 
