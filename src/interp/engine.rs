@@ -210,7 +210,7 @@ impl Engine<'_> {
                 self.fire(index)?;
             }
         }
-        self.sink.batch_done()
+        self.sink.batch_done(&self.maps)
     }
 
     // Intervals and signals, until something ends the run.
@@ -252,7 +252,7 @@ impl Engine<'_> {
                     }
                 }
             }
-            self.sink.batch_done()?;
+            self.sink.batch_done(&self.maps)?;
         }
         Ok(())
     }

@@ -4,11 +4,15 @@
 //! the output, and messages to the error stream. Records that do not have the shape the event
 //! table announces are reported and skipped. Output and buffers are reused from event to event.
 
+mod losses;
+
 use std::collections::HashSet;
 use std::io::{Read as _, Write};
 use std::os::unix::ffi::OsStrExt as _;
 use std::process::{Command, Stdio};
 use std::{ffi::OsStr, fs::File};
+
+use losses::Losses;
 
 use super::map::MapAccess;
 use super::output::mapprint::{self, Selection};
@@ -62,8 +66,7 @@ pub struct Printer<'o> {
     scratch: Vec<u8>,
     /// Scalar maps that are printed at the end although they hold nothing but zero.
     zeroed: HashSet<MapId>,
-    /// How often each site was reported.
-    reported: Vec<u64>,
+    losses: Losses,
     captures: Captures,
 }
 
@@ -84,7 +87,7 @@ impl<'o> Printer<'o> {
             options,
             scratch: Vec::new(),
             zeroed: HashSet::new(),
-            reported: vec![0; object.sites.len()],
+            losses: Losses::new(object),
             captures: Captures::default(),
         }
     }
@@ -271,9 +274,7 @@ impl<'o> Printer<'o> {
         let Some(site) = self.object.sites.get(at) else {
             return Err(Malformed.into());
         };
-        if let Some(n) = self.reported.get_mut(at) {
-            *n += 1;
-        }
+        self.losses.reported(at);
         if !self.reports(site.kind) {
             return Ok(());
         }
@@ -395,32 +396,35 @@ impl<'o> Printer<'o> {
         Ok(())
     }
 
-    /// Tells what never became a record: events that found no room, and failures that were
-    /// counted but not reported one by one.
-    fn report_losses(&mut self, maps: &dyn MapAccess) -> Result<()> {
-        let Some(counters) = self.object.counters_map else {
-            return Ok(());
-        };
-        let mut counts = vec![0u64; self.object.sites.len()];
-        maps.for_each(counters, &mut |key, value| {
-            let at = u32_at(key, 0)? as usize;
-            if let Some(count) = counts.get_mut(at) {
-                for cpu in value.chunks_exact(8) {
-                    *count = count.wrapping_add(u64_at(cpu, 0)?);
-                }
-            }
-            Ok(())
-        })?;
-        let mut lost = 0u64;
-        for (at, count) in counts.into_iter().enumerate() {
-            let site = &self.object.sites[at];
-            if site.kind == SiteKind::LostEvent {
-                lost = lost.saturating_add(count);
-                continue;
-            }
-            let more = count.saturating_sub(self.reported[at]);
-            if more > 0 && self.reports(site.kind) {
-                let often = match more {
+    /// Tells of events that were lost since the last time.
+    fn tell_losses(&mut self, maps: &dyn MapAccess) -> Result<u64> {
+        let (new, total) = self.losses.look(self.object, maps)?;
+        if new == 0 {
+            return Ok(total);
+        }
+        if self.options.format == Format::Json {
+            push_display(
+                self.writer.buffer(),
+                format_args!(
+                    "{{\"type\": \"lost_events\", \"count\": {new}, \
+                     \"data\": {{\"events\": {new}}}}}\n"
+                ),
+            );
+        } else {
+            let s = if new == 1 { "" } else { "s" };
+            self.complain(|_, out| push_display(out, format_args!("Lost {new} event{s}\n")))?;
+        }
+        Ok(total)
+    }
+
+    /// The last word on what never became a record: events that found no room, and failures
+    /// that were counted but not reported one by one.
+    fn sum_up_losses(&mut self, maps: &dyn MapAccess) -> Result<()> {
+        let total = self.tell_losses(maps)?;
+        let object = self.object;
+        for (site, times) in object.sites.iter().zip(self.losses.unreported()) {
+            if times > 0 && self.reports(site.kind) {
+                let often = match times {
                     1 => "once".to_owned(),
                     n => format!("{n} times"),
                 };
@@ -428,25 +432,11 @@ impl<'o> Printer<'o> {
                 self.site_message(site, &format!("{what} (not reported: {often})"), None)?;
             }
         }
-        if lost == 0 {
-            return Ok(());
+        if total > 0 && self.options.format == Format::Text {
+            let total = format!("Total lost event count: {total}");
+            self.complain(|r, out| r.plain(Level::Warning, total.as_bytes(), out))?;
         }
-        if self.options.format == Format::Json {
-            push_display(
-                self.writer.buffer(),
-                format_args!(
-                    "{{\"type\": \"lost_events\", \"count\": {lost}, \
-                     \"data\": {{\"events\": {lost}}}}}\n"
-                ),
-            );
-            return Ok(());
-        }
-        let s = if lost == 1 { "" } else { "s" };
-        self.complain(|r, out| {
-            push_display(out, format_args!("Lost {lost} event{s}\n"));
-            let total = format!("Total lost event count: {lost}");
-            r.plain(Level::Warning, total.as_bytes(), out);
-        })
+        Ok(())
     }
 }
 
@@ -505,7 +495,10 @@ impl Sink for Printer<'_> {
         }
     }
 
-    fn batch_done(&mut self) -> Result<()> {
+    fn batch_done(&mut self, maps: &dyn MapAccess) -> Result<()> {
+        if self.losses.is_time_to_look() {
+            self.tell_losses(maps)?;
+        }
         self.writer.flush_lines()
     }
 
@@ -516,7 +509,7 @@ impl Sink for Printer<'_> {
         if self.object.config.print_maps_on_exit {
             self.print_maps(maps)?;
         }
-        self.report_losses(maps)?;
+        self.sum_up_losses(maps)?;
         self.captures.finish()?;
         self.writer.flush()
     }

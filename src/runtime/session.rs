@@ -255,7 +255,7 @@ impl Session {
             }
         }
         let exit = self.hand_over(sink, BATCH)?;
-        sink.batch_done()?;
+        sink.batch_done(&self.loaded.maps)?;
         // exit() came before whatever else ends the run now.
         Ok(exit.map(Stop::Exit).or(stop))
     }
@@ -464,7 +464,7 @@ impl Session {
     /// Hands over everything; `exit()` in END changes the code, but END's other output comes.
     fn drain(&mut self, sink: &mut dyn Sink) -> Result<()> {
         while self.hand_over(sink, usize::MAX)?.is_some() {}
-        sink.batch_done()
+        sink.batch_done(&self.loaded.maps)
     }
 
     fn unwatch(&mut self, addr: u64) {

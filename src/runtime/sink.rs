@@ -49,7 +49,7 @@ pub trait Sink {
     ///
     /// # Errors
     /// As for [`record`](Self::record).
-    fn batch_done(&mut self) -> Result<()> {
+    fn batch_done(&mut self, _maps: &dyn MapAccess) -> Result<()> {
         Ok(())
     }
 

@@ -1,0 +1,150 @@
+//! What is not data: script messages, failures, losses, malformed records, the terminal.
+
+use super::*;
+
+#[test]
+fn files_that_cannot_be_opened_are_named() {
+    let mut r = Run::default();
+    let cat = EventKind::Cat {
+        format: PrintfFormat::parse("/nope/x").unwrap(),
+        args: vec![],
+    };
+    r.event(cat, &[]);
+    let (out, err) = r.run();
+    assert_eq!(out, "\n\n");
+    assert_eq!(
+        err,
+        "ERROR: failed to open file '/nope/x' (No such file or directory)\n"
+    );
+}
+
+#[test]
+fn script_messages_carry_their_place() {
+    let build = |mut r: Run| {
+        let source = "begin { errorf(1) }".to_owned();
+        r.object.sources.push(("stdin".into(), source));
+        r.printf(Stream::Error, "bad %d\n", &[(int(true, 1), b"\x05")]);
+        r.printf(Stream::Warning, "odd", &[]);
+        r
+    };
+    let (_, err) = build(Run::default()).run();
+    assert_eq!(
+        err,
+        "stdin:1:9-12: ERROR: bad 5\nbegin { errorf(1) }\n        ~~~\n\
+         stdin:1:9-12: WARNING: odd\nbegin { errorf(1) }\n        ~~~\n"
+    );
+    assert_eq!(
+        build(Run::json()).output(),
+        "{\"type\": \"errorf\", \"msg\": \"bad 5\\n\", \"filename\": \"stdin\", \"line\": 1, \"col\": 9}\n\
+         {\"type\": \"warnf\", \"msg\": \"odd\", \"filename\": \"stdin\", \"line\": 1, \"col\": 9}\n"
+    );
+}
+
+#[test]
+fn helper_errors_name_helper_and_code() {
+    let build = |mut r: Run, k: bool| {
+        r.options.helper_warnings = k;
+        r.object.sources.push(("a.bt".into(), "x\n".into()));
+        r.object.sites.push(Site {
+            kind: SiteKind::Read,
+            helper: "probe_read_str".into(),
+            loc: Loc {
+                file: 0,
+                line: 1,
+                col: 1,
+                end_line: 1,
+                end_col: 2,
+            },
+            expanded_from: vec![],
+            message: String::new(),
+        });
+        r.event(EventKind::RuntimeError, &words(&[-14]));
+        r.run()
+    };
+    let (_, err) = build(Run::default(), true);
+    assert_eq!(
+        err,
+        "a.bt:1:1-2: WARNING: Bad address\n\
+         Additional Info - helper: probe_read_str, retcode: -14\nx\n~\n"
+    );
+    assert_eq!(build(Run::default(), false).1, "");
+    let (out, _) = build(Run::json(), true);
+    assert_eq!(
+        out,
+        "{\"type\": \"helper_error\", \"msg\": \"Bad address\", \"helper\": \"probe_read_str\", \
+         \"retcode\": -14, \"filename\": \"a.bt\", \"line\": 1, \"col\": 1}\n"
+    );
+}
+
+#[test]
+fn losses_are_told_at_the_end() {
+    let build = |mut r: Run| {
+        let c = r.map("counters", None, MapValue::Plain(Layout::None), (4, 8));
+        r.object.maps[0].role = MapRole::Counters;
+        r.object.counters_map = Some(MapId(c));
+        r.object.sites.push(Site {
+            kind: SiteKind::LostEvent,
+            helper: String::new(),
+            loc: Loc::default(),
+            expanded_from: vec![],
+            message: String::new(),
+        });
+        r.maps.put(c, &0u32.to_ne_bytes(), &words(&[3, 4]));
+        r.run()
+    };
+    assert_eq!(
+        build(Run::default()).1,
+        "Lost 7 events\nWARNING: Total lost event count: 7\n"
+    );
+    assert_eq!(
+        build(Run::json()).0,
+        "{\"type\": \"lost_events\", \"count\": 7, \"data\": {\"events\": 7}}\n"
+    );
+}
+
+#[test]
+fn malformed_records_are_reported_and_skipped() {
+    let mut r = Run::default();
+    r.print(int(true, 8), &words(&[5]));
+    let good = r.records[0].clone();
+    r.records = vec![vec![1, 2], vec![9; 16], good[..10].to_vec(), good];
+    let (out, err) = r.run();
+    assert_eq!(out, "5\n\n\n");
+    assert_eq!(err.lines().count(), 3);
+    assert!(
+        err.starts_with("ERROR: a record of 2 bytes was skipped: "),
+        "{err}"
+    );
+}
+
+#[test]
+fn traced_strings_cannot_drive_the_terminal() {
+    let evil: (Layout, &[u8]) = (Layout::Str(8), b"\x1b[2Ja\tb\0");
+    for (terminal, shown) in [
+        (true, "\\x1b[2Ja\tb|\x1b[0m"),
+        (false, "\x1b[2Ja\tb|\x1b[0m"),
+    ] {
+        let mut r = Run::default();
+        r.object.config.str_trunc_trailer.clear();
+        r.options.terminal = terminal;
+        r.printf(Stream::Out, "%s|\x1b[0m\n", std::slice::from_ref(&evil));
+        assert_eq!(r.output(), format!("{shown}\n\n\n"));
+    }
+}
+
+#[test]
+fn exit_and_unwatch_are_for_the_loop() {
+    let mut r = Run::default();
+    r.event(EventKind::Exit { code: 8 }, &words(&[3]));
+    r.event(EventKind::Unwatch { addr: 8 }, &words(&[0x1000]));
+    let mut printer = Printer::new(
+        &r.object,
+        Names::new(Box::new(NoSymbols), Clocks::default()),
+        Writer::new(Box::new(Text::default()), Buffering::Line),
+        Box::new(Text::default()),
+        Options::default(),
+    );
+    let mut flow = |i: usize| printer.record(&r.records[i], &r.maps).unwrap();
+    assert_eq!(flow(0), Flow::Exit(3));
+    assert_eq!(flow(1), Flow::Unwatch(0x1000));
+}
