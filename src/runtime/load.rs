@@ -23,6 +23,11 @@ use crate::object::{Attach, MapId, Object, Program, ProgramId, ProgramType, Relo
 /// Programs from which on loading in parallel pays: a thread costs as much as a small program.
 const PARALLEL: usize = 8;
 
+/// Places from which on a program gets one link for all of them. A link detaches only after 40 ms
+/// (Linux 6.18), in which the end of the run waits; single places are detached in one, but cost
+/// a descriptor and 50 us each at the start.
+const MULTI: usize = 16;
+
 /// Largest verifier log (the kernel's own bound on older kernels).
 const MAX_LOG: usize = (1 << 24) - 1;
 
@@ -148,7 +153,7 @@ fn plans(object: &Object, options: &LoadOptions<'_>) -> Vec<Plan> {
     let env = options.env;
     uses.iter()
         .map(|u| {
-            if u.others > 0 || u.uprobes + u.kprobes < 2 || (u.entries > 0 && u.returns > 0) {
+            if u.others > 0 || u.uprobes + u.kprobes < MULTI || (u.entries > 0 && u.returns > 0) {
                 return Plan::Single;
             }
             let pid_works = || options.pid.is_none() || bpf::uprobe_multi_knows_processes();

@@ -23,6 +23,19 @@ pub fn kernel_usable(test: &str) -> bool {
     }
 }
 
+/// As [`kernel_usable`], and programs can ask for their attach cookie.
+pub fn cookies_usable(test: &str) -> bool {
+    use crate::env::{Env, Feature};
+    if !kernel_usable(test) {
+        return false;
+    }
+    let has = HostEnv::default().has(Feature::AttachCookie);
+    if !has {
+        eprintln!("skipped: {test}: cookies need Linux 5.15");
+    }
+    has
+}
+
 /// A map definition without role.
 pub fn map(kind: MapKind, key_size: u32, value_size: u32, max_entries: u32) -> MapDef {
     MapDef {
@@ -143,6 +156,14 @@ pub fn emitter(object: &mut Object, ty: ProgramType, event: i32, payload: i32) -
         kind: RelocKind::Map(MAP1),
     }];
     program(object, ty, insns, relocs)
+}
+
+/// Repeats the last attach point until its program has so many that they share a link, where the
+/// kernel has such links.
+pub fn crowd(object: &mut Object) {
+    for _ in 0..16 {
+        object.attach.extend(object.attach.last().cloned());
+    }
 }
 
 /// Loads an object.

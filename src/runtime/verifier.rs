@@ -107,13 +107,17 @@ pub fn explain(object: &Object, program: &Program, log: &str) -> String {
 
 /// What to do about a complaint. Most are our own fault.
 fn remedy(complaint: &str) -> &'static str {
-    const TABLE: [(&str, &str); 4] = [
+    const TABLE: [(&str, &str); 5] = [
         (
             "GPL",
             "\n  the script's `license` must be compatible with the GPL for this function",
         ),
         (
             "unknown func",
+            "\n  this kernel lacks a function that the script needs",
+        ),
+        (
+            "invalid func",
             "\n  this kernel lacks a function that the script needs",
         ),
         (

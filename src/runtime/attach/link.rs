@@ -2,7 +2,11 @@
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-use crate::runtime::sys::{perf, process};
+use libbpf_sys as lib;
+
+use crate::error::Result;
+use crate::runtime::sys::process::{self, Slow};
+use crate::runtime::sys::{bpf, perf};
 
 /// One or more attach points that are attached. Dropping it detaches and waits for the kernel.
 ///
@@ -86,11 +90,8 @@ impl Link {
 
 /// Detaches many links at once. On return no program starts any more.
 pub fn detach(links: Vec<Link>, release: Release) {
-    let mut slow = process::Slow::default();
+    let mut slow = Slow::default();
     for link in links {
-        let places = link.points.len();
-        // Attached by ioctl: the event is what detaches.
-        let bare = link.links.is_empty();
         match link.speed {
             Speed::Quick => drop(link),
             Speed::Sampled => {
@@ -100,25 +101,50 @@ pub fn detach(links: Vec<Link>, release: Release) {
                 }
                 drop(link);
             }
-            Speed::Slow if bare => slow
-                .links
-                .extend(link.events.into_iter().map(|e| (e, usize::MAX))),
-            Speed::Slow => {
-                slow.links
-                    .extend(link.links.into_iter().map(|l| (l, places)));
-                slow.events.extend(link.events);
+            Speed::Slow if link.links.len() == link.events.len() => {
+                slow.perf.extend(link.links.into_iter().zip(link.events));
             }
+            // Multi links and trampolines have no events; what was attached by ioctl has no
+            // links, and closing its event is what detaches it.
+            Speed::Slow => slow
+                .others
+                .extend(link.links.into_iter().chain(link.events)),
         }
     }
-    if slow.links.is_empty() {
+    if slow.perf.is_empty() && slow.others.is_empty() {
         return;
     }
-    let slow = match release {
-        Release::Wait => slow,
-        Release::InBackground => match process::close_in_copy(slow) {
-            Ok(()) => return,
-            Err(slow) => slow,
-        },
+    let slow = match (release, Placeholders::load()) {
+        (Release::InBackground, Ok(placeholders)) => {
+            match process::close_in_copy(slow, |event| placeholders.take(event)) {
+                Ok(()) => return,
+                Err(slow) => slow,
+            }
+        }
+        _ => slow,
     };
-    slow.close(|_| {});
+    slow.close();
+}
+
+/// Programs that do nothing, by which one sees whether an event still has its program: the
+/// kernel refuses a second one.
+struct Placeholders([OwnedFd; 2]);
+
+impl Placeholders {
+    fn load() -> Result<Self> {
+        Ok(Self([
+            bpf::empty_program(lib::BPF_PROG_TYPE_KPROBE)?,
+            bpf::empty_program(lib::BPF_PROG_TYPE_TRACEPOINT)?,
+        ]))
+    }
+
+    /// Whether the program of `event` is gone: then a placeholder has taken its place.
+    fn take(&self, event: BorrowedFd<'_>) -> bool {
+        let refusals = self.0.iter().map(|p| perf::set_bpf(event, p.as_fd()));
+        // Each kind of event takes one type of program and refuses the other as invalid before
+        // it looks at anything else.
+        !refusals
+            .filter_map(Result::err)
+            .any(|e| e.errno() == Some(libc::EEXIST))
+    }
 }

@@ -656,20 +656,7 @@ pub fn raw_tracepoint_open_btf(prog: BorrowedFd<'_>) -> Result<OwnedFd> {
 pub fn uprobe_multi_knows_processes() -> bool {
     static KNOWS: std::sync::OnceLock<bool> = std::sync::OnceLock::new();
     *KNOWS.get_or_init(|| {
-        // r0 = 0; exit
-        let insns = [[0xb7, 0, 0, 0, 0, 0, 0, 0], [0x95, 0, 0, 0, 0, 0, 0, 0]];
-        let spec = ProgSpec {
-            ty: lib::BPF_PROG_TYPE_KPROBE,
-            expected_attach_type: lib::BPF_TRACE_UPROBE_MULTI,
-            name: c"pid",
-            license: c"GPL",
-            insns: &insns,
-            target: AttachTarget::None,
-            btf: None,
-            funcs: &[],
-            lines: &[],
-        };
-        let Ok(prog) = prog_load(&spec, None).0 else {
+        let Ok(prog) = trivial(lib::BPF_PROG_TYPE_KPROBE, lib::BPF_TRACE_UPROBE_MULTI) else {
             return false;
         };
         let one = UprobeMulti {
@@ -682,6 +669,28 @@ pub fn uprobe_multi_knows_processes() -> bool {
         let r = link_uprobe_multi(prog.as_fd(), Path::new("/"), u32::MAX, &one, false);
         r.is_err_and(|e| e.errno() == Some(libc::EINVAL))
     })
+}
+
+/// A program that does nothing.
+pub fn empty_program(ty: lib::bpf_prog_type) -> Result<OwnedFd> {
+    trivial(ty, 0)
+}
+
+fn trivial(ty: lib::bpf_prog_type, attach_type: lib::bpf_attach_type) -> Result<OwnedFd> {
+    // r0 = 0; exit
+    let insns = [[0xb7, 0, 0, 0, 0, 0, 0, 0], [0x95, 0, 0, 0, 0, 0, 0, 0]];
+    let spec = ProgSpec {
+        ty,
+        expected_attach_type: attach_type,
+        name: c"nothing",
+        license: c"GPL",
+        insns: &insns,
+        target: AttachTarget::None,
+        btf: None,
+        funcs: &[],
+        lines: &[],
+    };
+    prog_load(&spec, None).0
 }
 
 /// A descriptor for the BTF object of a kernel module (Linux 5.11).

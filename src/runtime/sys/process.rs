@@ -1,9 +1,10 @@
 //! Processes: starting one that waits at its first instruction, signals, capabilities, and the
 //! copy that takes over slow clean-up.
 
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, ExitStatus};
+use std::time::{Duration, Instant};
 
 use super::{call, retry};
 use crate::error::{Error, Result};
@@ -77,23 +78,24 @@ pub fn exit_code(status: ExitStatus) -> i32 {
 /// Descriptors whose closing makes the kernel wait.
 #[derive(Debug, Default)]
 pub struct Slow {
-    /// Links, each with the number of its places.
-    pub links: Vec<(OwnedFd, usize)>,
-    /// Perf events, to be closed after the links.
-    pub events: Vec<OwnedFd>,
+    /// BPF links on perf events, and the events: 40 ms for a link, up to 300 ms for an event.
+    pub perf: Vec<(OwnedFd, OwnedFd)>,
+    /// Other links: what they do is over when closing returns.
+    pub others: Vec<OwnedFd>,
 }
 
-/// Closes everything in a forked copy of the process, where it is the copy and
-/// not we who waits for the kernel: some 40 ms for a link, up to 300 ms for an event. Returns once
-/// the programs of all links are off, while the kernel still waits for whoever runs them.
-///
-/// Taking a program off thousands of places takes time, so such links are waited for.
+/// Closes everything in a forked copy of the process, where it is the copy and not we who waits
+/// for the kernel. Returns once the `others` are closed and `off` says so of each event: the
+/// program of its link is gone then, while the kernel still waits for whoever may be running it.
 ///
 /// The copy keeps nothing else open: nobody who waits for our output to end waits for it.
 ///
 /// # Errors
-/// No process or no descriptors are to be had; then the descriptors come back, open.
-pub fn close_in_copy(slow: Slow) -> std::result::Result<(), Slow> {
+/// No process or no descriptors are to be had; then everything comes back, open.
+pub fn close_in_copy(
+    slow: Slow,
+    off: impl Fn(BorrowedFd<'_>) -> bool,
+) -> std::result::Result<(), Slow> {
     let (Ok((mut told, tell)), Ok((go, hold))) = (std::io::pipe(), std::io::pipe()) else {
         return Err(slow);
     };
@@ -109,35 +111,33 @@ pub fn close_in_copy(slow: Slow) -> std::result::Result<(), Slow> {
         Ok(_) => {}
     }
     // Not the last references: this takes no time.
-    let count = slow.links.len();
-    drop((slow, tell));
-    // Now the copy's are the last ones.
+    drop((slow.others, tell));
+    let events: Vec<OwnedFd> = slow.perf.into_iter().map(|(_, event)| event).collect();
+    // Now the copy's links are the last ones.
     drop(hold);
-    let mut byte = [0];
-    for _ in 0..count {
-        // An early end means that the copy was killed, which closed everything too.
-        if !matches!(std::io::Read::read(&mut told, &mut byte), Ok(1)) {
-            break;
+    // Nothing comes but the end, when the copy has closed `others`, or was killed.
+    let _ = std::io::Read::read(&mut told, &mut [0]);
+    for event in &events {
+        let start = Instant::now();
+        // The bound is for kernels that do not tell; it is never reached otherwise.
+        while !off(event.as_fd()) && start.elapsed() < OFF_TIMEOUT {
+            std::thread::sleep(Duration::from_micros(50));
         }
     }
-    // The copy tells just before it closes; a program is off microseconds later.
-    std::thread::sleep(std::time::Duration::from_millis(1));
     Ok(())
 }
 
-/// Threads that close links: each waits for a grace period of the kernel, which they share.
-const CLOSERS: usize = 128;
+/// Longest wait for a program to be off.
+const OFF_TIMEOUT: Duration = Duration::from_millis(500);
 
-/// Places of a link from which on taking them off takes noticeable time.
-const MANY_PLACES: usize = 64;
+/// Threads that close: each waits for a grace period of the kernel, which they share.
+const CLOSERS: usize = 128;
 
 /// The forked copy's work.
 fn bury(slow: Slow, tell: std::io::PipeWriter, mut go: std::io::PipeReader) {
-    let mut keep: Vec<u32> = slow
-        .links
-        .iter()
-        .map(|(fd, _)| fd)
-        .chain(&slow.events)
+    let fds = slow.perf.iter().flat_map(|(link, event)| [link, event]);
+    let mut keep: Vec<u32> = fds
+        .chain(&slow.others)
         .map(|fd| fd.as_raw_fd() as u32)
         .chain([tell.as_raw_fd() as u32, go.as_raw_fd() as u32])
         .collect();
@@ -154,27 +154,29 @@ fn bury(slow: Slow, tell: std::io::PipeWriter, mut go: std::io::PipeReader) {
     }
     // Readable at its end: when the parent has closed its copies.
     let _ = std::io::Read::read(&mut go, &mut [0]);
-    slow.close(|_| {
-        let _ = std::io::Write::write(&mut &tell, &[1]);
+    std::thread::scope(|scope| {
+        let others = slow.others;
+        scope.spawn(|| {
+            in_parallel(others, drop);
+            drop(tell);
+        });
+        close_perf(slow.perf);
     });
 }
 
 impl Slow {
-    /// Closes everything, much of it at the same time; calls `off` for each link, at the latest
-    /// when its program is off (but for microseconds).
-    pub fn close(self, off: impl Fn(usize) + Sync) {
-        in_parallel(self.links, |(fd, places)| {
-            let late = places >= MANY_PLACES;
-            if !late {
-                off(places);
-            }
-            drop(fd);
-            if late {
-                off(places);
-            }
-        });
-        in_parallel(self.events, drop);
+    /// Closes everything, much of it at the same time, and waits for the kernel.
+    pub fn close(self) {
+        in_parallel(self.others, drop);
+        close_perf(self.perf);
     }
+}
+
+/// Links first: the programs stop early, and events may take long.
+fn close_perf(perf: Vec<(OwnedFd, OwnedFd)>) {
+    let (links, events): (Vec<_>, Vec<_>) = perf.into_iter().unzip();
+    in_parallel(links, drop);
+    in_parallel(events, drop);
 }
 
 fn in_parallel<T: Send>(items: Vec<T>, f: impl Fn(T) + Sync) {
