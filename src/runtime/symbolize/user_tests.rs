@@ -383,3 +383,138 @@ fn lines_and_inlined_functions_on_request() {
         "{all:?}"
     );
 }
+
+#[test]
+fn rust_functions_of_this_process_with_their_lines() {
+    let me = std::process::id();
+    let lines = UserOptions {
+        lines: true,
+        ..options()
+    };
+    let mut symbolizer = UserSymbolizer::new(lines);
+    let line = line!();
+    let frame = symbolizer.resolve(
+        me,
+        rust_functions_of_this_process_with_their_lines as *const () as u64,
+    );
+    assert_eq!(
+        frame.symbol.as_deref(),
+        Some(
+            "rtrace::runtime::symbolize::user::tests::rust_functions_of_this_process_with_their_lines"
+        )
+    );
+    let source = frame.source.unwrap();
+    assert!(source.file.ends_with("symbolize/user_tests.rs"));
+    assert!((line - 9..line).contains(&source.line), "{source:?}");
+}
+
+#[test]
+fn a_program_in_another_mount_namespace_resolves() {
+    let Some(built) = fixture::compile("waiter-pie", "waiter.cpp", &["-pie", "-fPIE"]) else {
+        return;
+    };
+    let place = fixture::dir().join("other-root");
+    std::fs::create_dir_all(&place).unwrap();
+    let inside = place.join("waiter");
+    let script = format!(
+        "mount -t tmpfs none {0} && cp {1} {2} && exec {2}",
+        place.display(),
+        built.display(),
+        inside.display()
+    );
+    let child = Command::new("unshare")
+        .args(["--mount", "sh", "-c", &script])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn();
+    let Ok(child) = child else {
+        eprintln!("SKIPPED: no unshare");
+        return;
+    };
+    let mut child = Running(child);
+    use std::io::Read as _;
+    if child
+        .0
+        .stdout
+        .as_mut()
+        .unwrap()
+        .read_exact(&mut [0; 1])
+        .is_err()
+    {
+        eprintln!("SKIPPED: no mount namespaces");
+        return;
+    }
+    assert!(!inside.exists(), "it is in the other namespace only");
+    let pid = child.0.id();
+    let process = Look::look(pid).unwrap();
+    let index = SymbolIndex::open(&built, &DebugDirs::none()).unwrap();
+    let vaddr = index.by_name("_ZN4work4Loop4stepEi")[0].addr;
+    let offset = index.elf().vaddr_to_offset(vaddr).unwrap();
+    let name = inside.to_str().unwrap();
+    let mapping = process
+        .maps()
+        .iter()
+        .find(|m| &*m.name == name && m.executable)
+        .unwrap();
+    let mut symbolizer = UserSymbolizer::new(options());
+    let frame = symbolizer.resolve(pid, mapping.start + (offset - mapping.offset));
+    assert_eq!(frame.to_string(), "work::Loop::step(int)+0");
+    assert_eq!(frame.module.as_deref(), Some(name));
+}
+
+#[test]
+fn a_library_that_was_closed_still_resolves() {
+    let Some(python) = ["/usr/bin/python3.11", "/usr/bin/python3"]
+        .iter()
+        .find_map(|p| fixture::system(p))
+    else {
+        return;
+    };
+    let script = "import sys,ctypes,_ctypes; l=ctypes.CDLL('libbz2.so.1.0'); print(1,flush=True); \
+        sys.stdin.readline(); _ctypes.dlclose(l._handle); print(1,flush=True); sys.stdin.readline()";
+    let mut child = Running(
+        Command::new(python)
+            .args(["-c", script])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap(),
+    );
+    use std::io::{BufRead as _, BufReader, Write as _};
+    let mut out = BufReader::new(child.0.stdout.take().unwrap());
+    let mut line = String::new();
+    if out.read_line(&mut line).unwrap() == 0 {
+        eprintln!("SKIPPED: no libbz2");
+        return;
+    }
+    let pid = child.0.id();
+    let mut symbolizer = UserSymbolizer::new(options());
+    symbolizer.remember(pid);
+    let process = Look::look(pid).unwrap();
+    let Some(library) = process
+        .maps()
+        .iter()
+        .find(|m| m.executable && m.name.contains("libbz2"))
+    else {
+        eprintln!("SKIPPED: no libbz2");
+        return;
+    };
+    let index =
+        SymbolIndex::open(std::path::Path::new(&*library.name), &DebugDirs::none()).unwrap();
+    let offset = index
+        .elf()
+        .vaddr_to_offset(index.by_name("BZ2_bzlibVersion")[0].addr)
+        .unwrap();
+    let addr = library.start + (offset - library.offset);
+    child.0.stdin.as_mut().unwrap().write_all(b"\n").unwrap();
+    out.read_line(&mut line).unwrap();
+    let closed = Look::look(pid).unwrap().maps().find(addr).is_none();
+    assert!(closed, "dlclose unmapped it");
+    std::thread::sleep(Duration::from_millis(25));
+    // An address in no mapping makes it look again, and the library is gone then.
+    assert_eq!(symbolizer.resolve(pid, 1).to_string(), "0x1");
+    assert_eq!(
+        symbolizer.resolve(pid, addr).to_string(),
+        "BZ2_bzlibVersion+0"
+    );
+}
