@@ -7,6 +7,7 @@
 pub mod args;
 mod commands;
 pub mod flags;
+pub mod imports;
 mod info;
 mod input;
 mod list;

@@ -1,0 +1,113 @@
+//! The command line as its users see it: texts and exit codes.
+
+use std::process::{Command, Output, Stdio};
+
+fn rtrace(args: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_rtrace"))
+        .args(args)
+        .stdin(Stdio::null())
+        .env_remove("BPFTRACE_COLOR")
+        .output()
+        .unwrap()
+}
+
+/// Standard output, standard error, exit code.
+fn run(args: &[&str]) -> (String, String, i32) {
+    let out = rtrace(args);
+    let text = |b: Vec<u8>| String::from_utf8(b).unwrap();
+    (
+        text(out.stdout),
+        text(out.stderr),
+        out.status.code().unwrap(),
+    )
+}
+
+#[test]
+fn nothing_to_do() {
+    let expect = "ERROR: USAGE: filename or -e 'program' required.\n";
+    assert_eq!(run(&[]), (String::new(), expect.into(), 1));
+}
+
+#[test]
+fn help_goes_where_it_was_asked_for() {
+    let (out, err, code) = run(&["-h"]);
+    assert!(out.starts_with("Usage: rtrace "), "{out}");
+    assert_eq!((err.as_str(), code), ("", 0));
+    let (none, err, code) = run(&["--nope"]);
+    assert_eq!(err, format!("rtrace: unrecognized option '--nope'\n{out}"));
+    assert_eq!((none.as_str(), code), ("", 1));
+}
+
+#[test]
+fn version() {
+    let expect = format!("rtrace v{}\n", env!("CARGO_PKG_VERSION"));
+    assert_eq!(run(&["-V"]), (expect, String::new(), 0));
+}
+
+#[test]
+fn missing_files_are_named() {
+    let expect = "ERROR: failed to open file 'nofile.bt': No such file or directory\n";
+    assert_eq!(run(&["nofile.bt"]), (String::new(), expect.into(), 1));
+}
+
+#[test]
+fn formats_are_checked() {
+    let (_, err, code) = run(&["-f", "xml", "-e", "begin {}"]);
+    assert_eq!(
+        (err.as_str(), code),
+        (
+            "ERROR: Invalid output format \"xml\"\nValid formats: 'text', 'json'\n",
+            1
+        )
+    );
+}
+
+#[test]
+fn scripts_are_put_into_standard_layout() {
+    let (out, err, code) = run(&["--fmt", "-e", "begin{print(1);}"]);
+    assert_eq!((err.as_str(), code), ("", 0));
+    assert_eq!(out, "begin {\n  print(1);\n}\n");
+    let (out, err, code) = run(&["--fmt", "-e", "begin {"]);
+    assert_eq!((out.as_str(), code), ("", 1));
+    assert!(err.starts_with("stdin:1:"), "{err}");
+}
+
+#[test]
+fn codes_are_explained() {
+    let (out, _, code) = run(&["explain", "e0101"]);
+    assert!(out.starts_with("E0101 (error): "), "{out}");
+    assert_eq!(code, 0);
+    let (_, err, code) = run(&["explain", "E9999"]);
+    assert_eq!(err, "ERROR: there is no diagnostic called 'E9999'\n");
+    assert_eq!(code, 1);
+}
+
+#[test]
+fn fixed_probes_are_listed() {
+    let (out, _, code) = run(&["-l", "software:c*"]);
+    assert_eq!(
+        out,
+        "software:context-switches:\nsoftware:cpu-clock:\nsoftware:cpu-migrations:\n"
+    );
+    assert_eq!(code, 0);
+    assert_eq!(
+        run(&["-l", "nosuchprovider:x"]),
+        (String::new(), String::new(), 0)
+    );
+}
+
+#[test]
+fn a_reader_that_went_away_is_no_error() {
+    let mut child = Command::new(env!("CARGO_BIN_EXE_rtrace"))
+        .arg("-h")
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    drop(child.stdout.take());
+    let out = child.wait_with_output().unwrap();
+    assert_eq!(
+        (out.stderr.as_slice(), out.status.code()),
+        (&b""[..], Some(0))
+    );
+}
