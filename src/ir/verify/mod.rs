@@ -101,6 +101,7 @@ fn function(module: &Module, id: FuncId, errors: &mut Vec<VerifyError>) {
         errors,
         at: (Func::ENTRY, 0),
         defs: vec![None; func.values.len()],
+        params: vec![None; func.values.len()],
     };
     // Later checks index blocks and values and rely on terminators.
     if !c.entities() {
@@ -123,6 +124,8 @@ struct Checker<'a> {
     at: (Block, usize),
     /// The instruction that defines each value, with its place; none for parameters.
     defs: Vec<Option<(&'a Inst, Block, usize)>>,
+    /// The block that each parameter belongs to.
+    params: Vec<Option<Block>>,
 }
 
 impl<'a> Checker<'a> {
@@ -180,6 +183,9 @@ impl<'a> Checker<'a> {
             self.at = (block, 0);
             for &p in &b.params {
                 self.define(p, &mut defined);
+                if let Some(home) = self.params.get_mut(p.index()) {
+                    *home = Some(block);
+                }
             }
             for (i, n) in b.insts.iter().enumerate() {
                 self.at = (block, i);
@@ -288,17 +294,7 @@ impl<'a> Checker<'a> {
         let fine = match self.defs[v.index()] {
             Some((_, b, i)) if b == block => i < inst,
             Some((_, b, _)) => cfg.dominates(b, block),
-            None => {
-                let mut up = Some(block);
-                // Parameters belong to a block on the way up; they are few.
-                loop {
-                    match up {
-                        Some(b) if self.func.block(b).params.contains(&v) => break true,
-                        Some(b) => up = cfg.idom(b),
-                        None => break false,
-                    }
-                }
-            }
+            None => self.params[v.index()].is_some_and(|b| cfg.dominates(b, block)),
         };
         self.require(fine, || {
             format!("{v} is not defined on every way to its use")
