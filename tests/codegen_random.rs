@@ -11,6 +11,7 @@ use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use rtrace::codegen::{self, Entry, disasm, insn};
 use rtrace::interp::{FakeWorld, Machine};
 use rtrace::ir::eval::Eval;
+use rtrace::ir::pass;
 use rtrace::ir::{
     AtomicOp, BinOp, Block, Builder, Cond, FuncId, FuncKind, MemTy, Module, Slot, Ty, Value, Width,
 };
@@ -98,6 +99,8 @@ struct Gen<'a> {
     /// Numbers that are defined here.
     pool: Vec<Value>,
     slots: Vec<Slot>,
+    /// Slots that are only read and written whole.
+    vars: Vec<Slot>,
     /// Functions that may be called, with their number of parameters.
     callees: Vec<(FuncId, usize)>,
     /// Blocks still to be spent.
@@ -146,7 +149,7 @@ impl Gen<'_> {
     }
 
     fn step(&mut self) {
-        let v = match self.rng.below(24) {
+        let v = match self.rng.below(28) {
             0..=8 => {
                 let (op, w) = (self.rng.pick(&OPS), self.width());
                 let (x, y) = (self.value(), self.value());
@@ -177,6 +180,17 @@ impl Gen<'_> {
                 let v = self.value();
                 self.b.store(MemTy::new(size, false), p, off, v);
                 return;
+            }
+            24 | 25 => {
+                let slot = self.rng.pick(&self.vars.clone());
+                let p = self.b.slot_addr(slot, 0);
+                self.b.load(MemTy::DW, p, 0)
+            }
+            26 | 27 => {
+                let slot = self.rng.pick(&self.vars.clone());
+                let p = self.b.slot_addr(slot, 0);
+                let v = self.value();
+                return self.b.store(MemTy::DW, p, 0, v);
             }
             18 => return self.atomic(),
             19 => return self.bulk(),
@@ -418,15 +432,18 @@ fn function(
     let slots: Vec<Slot> = (0..if entry { 2 } else { 1 })
         .map(|_| b.new_slot(SLOT_SIZE))
         .collect();
-    for &s in &slots {
+    let vars: Vec<Slot> = (0..2).map(|_| b.new_slot(8)).collect();
+    for &s in slots.iter().chain(&vars) {
         let p = b.slot_addr(s, 0);
-        b.zero(p, 0, SLOT_SIZE);
+        let size = b.func.slots[s.index()].size;
+        b.zero(p, 0, size);
     }
     let mut g = Gen {
         rng,
         b,
         pool,
         slots,
+        vars,
         callees,
         fuel,
     };
@@ -479,6 +496,24 @@ fn bytes(ctx: &[u64]) -> Vec<u8> {
     ctx.iter().flat_map(|w| w.to_ne_bytes()).collect()
 }
 
+/// Optimises, with some passes left out for some seeds; the IR must stay valid.
+fn optimised(m: &Module, seed: u64) -> Module {
+    let mut m = m.clone();
+    let mut rng = Rng(seed ^ 0x5eed);
+    let mut without = Vec::new();
+    while rng.below(3) == 0 {
+        without.push(rng.pick(pass::PASSES).name.to_owned());
+    }
+    let options = pass::Options {
+        level: pass::Level::O2,
+        without,
+    };
+    pass::optimise(&mut m, &options, &mut |name, m| {
+        rtrace::ir::verify(m).unwrap_or_else(|e| panic!("seed {seed}: after {name}: {e:#?}\n{m}"));
+    });
+    m
+}
+
 fn compile(m: &Module, entry: FuncId) -> Result<codegen::Output, codegen::CodegenError> {
     let entry = Entry {
         func: entry,
@@ -508,7 +543,13 @@ fn evaluate(m: &Module, entry: FuncId, ctx: &[u64]) -> Option<(i64, Vec<u8>)> {
 fn compare_with_interpreter(seed: u64, fuel: usize) -> bool {
     let (m, entry) = module(seed, fuel);
     rtrace::ir::verify(&m).unwrap_or_else(|e| panic!("seed {seed}: {e:?}\n{m}"));
-    let out = match compile(&m, entry) {
+    let optimised = optimised(&m, seed);
+    compare_code(&m, &m, entry, seed) && compare_code(&m, &optimised, entry, seed)
+}
+
+/// Runs the code of `generated` beside the meaning of `m`.
+fn compare_code(m: &Module, generated: &Module, entry: FuncId, seed: u64) -> bool {
+    let out = match compile(generated, entry) {
         Ok(out) => out,
         Err(
             codegen::CodegenError::FrameTooLarge { .. } | codegen::CodegenError::CallChain { .. },
@@ -521,17 +562,17 @@ fn compare_with_interpreter(seed: u64, fuel: usize) -> bool {
     let mut compared = false;
     for _ in 0..2 {
         let ctx = context(&mut rng);
-        let Some((want, map)) = evaluate(&m, entry, &ctx) else {
+        let Some((want, map)) = evaluate(m, entry, &ctx) else {
             continue;
         };
-        let mut machine = Machine::new(&m.maps, &out.programs, 1).expect("maps are sound");
+        let mut machine = Machine::new(&generated.maps, &out.programs, 1).expect("maps are sound");
         let got = machine.run(ProgramId(0), &bytes(&ctx), &mut FakeWorld::default());
         let got_map = machine.map(MAP).unwrap().get(&[0; 4]).unwrap();
         if got != Ok(want as u64) || got_map != map {
             let program = &out.programs[0];
             panic!(
                 "seed {seed}: expected {want:#x}, got {got:x?}\n{m}\n{}\n{}",
-                codegen::regs::dump(&m),
+                codegen::regs::dump(generated),
                 listing(program)
             );
         }
@@ -564,9 +605,15 @@ fn functions_in_the_kernel() {
     }
     let map = sys::bpf::Map::create(&map_def(), 1, None).unwrap();
     let (mut loaded, mut refused) = (0, Vec::new());
-    for seed in 0..400 {
-        let (m, entry) = module(seed, 3);
-        let Ok(out) = compile(&m, entry) else {
+    for seed in 0..800 {
+        let (m, entry) = module(seed / 2, 3);
+        // Every function twice: as it is and optimised.
+        let made = if seed % 2 == 0 {
+            m.clone()
+        } else {
+            optimised(&m, seed)
+        };
+        let Ok(out) = compile(&made, entry) else {
             continue;
         };
         let prog = match load(&out, &map) {
@@ -598,10 +645,10 @@ fn functions_in_the_kernel() {
         }
     }
     if let Some((seed, log)) = refused.first() {
-        let (m, _) = module(*seed, 3);
+        let (m, _) = module(*seed / 2, 3);
         panic!("{} refused; seed {seed}:\n{m}\n{log}", refused.len());
     }
-    assert!(loaded > 300, "only {loaded} of 400 were loaded");
+    assert!(loaded > 600, "only {loaded} of 800 were loaded");
 }
 
 /// Loads a program, with its functions and lines; the error is the verifier's log.

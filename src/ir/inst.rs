@@ -1,6 +1,6 @@
 //! Instructions, terminators and the types of values.
 
-use crate::codegen::helper::HelperId;
+use crate::codegen::helper::{self, HelperId};
 use crate::object::MapId;
 
 use super::entity::{Block, FuncId, Slot, Value};
@@ -515,6 +515,29 @@ impl Inst {
                 | Self::Zero { .. }
                 | Self::Copy { .. }
         )
+    }
+
+    /// Whether it is a call of a helper that only tells something, and the same thing however
+    /// often it is called during one run of a program.
+    pub fn is_pure_call(&self) -> bool {
+        match self {
+            Self::Call { helper, args, .. } => {
+                args.len() <= 1
+                    && matches!(
+                        *helper,
+                        helper::GET_CURRENT_PID_TGID
+                            | helper::GET_CURRENT_UID_GID
+                            | helper::GET_CURRENT_TASK
+                            | helper::GET_CURRENT_TASK_BTF
+                            | helper::GET_CURRENT_CGROUP_ID
+                            | helper::GET_SMP_PROCESSOR_ID
+                            | helper::GET_NUMA_NODE_ID
+                            | helper::GET_FUNC_IP
+                            | helper::GET_ATTACH_COOKIE
+                    )
+            }
+            _ => false,
+        }
     }
 
     /// Whether it clobbers r0 to r5.

@@ -13,6 +13,7 @@ pub mod entity;
 pub mod eval;
 pub mod func;
 pub mod inst;
+pub mod pass;
 pub mod print;
 pub mod read;
 pub mod verify;
