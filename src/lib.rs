@@ -12,6 +12,7 @@ pub mod ctypes;
 pub mod diag;
 pub mod env;
 pub mod error;
+pub mod facts;
 pub mod interp;
 pub mod ir;
 pub mod object;

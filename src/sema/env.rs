@@ -73,8 +73,8 @@ pub struct UsdtProbe {
     pub offset: u64,
     /// File offset of the semaphore, 0 for none.
     pub semaphore: u64,
-    /// Where its arguments are.
-    pub args: Vec<ArgLocation>,
+    /// Where its arguments are; `None` where the compiler's note is not understood.
+    pub args: Vec<Option<ArgLocation>>,
 }
 
 /// What a pattern of user functions looks for.

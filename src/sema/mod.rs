@@ -111,3 +111,9 @@ pub fn check_with(program: &ast::Program, cx: &SemaContext<'_>, store: TypeStore
         options,
     }
 }
+
+/// Offset of a register in the registers that a probe saves (`struct pt_regs`); `None` if the
+/// architecture has none of this name.
+pub fn register(name: &str) -> Option<i64> {
+    calls::context::register(name)
+}

@@ -119,11 +119,15 @@ impl Checker<'_> {
         }
         if let Some(usdt) = &p.usdt_args {
             return Some(match usdt.get(usize::from(n)).cloned() {
-                Some(at) => Expr {
+                Some(Some(at)) => Expr {
                     ty: location_type(&at),
                     kind: ExprKind::Location(at),
                     loc,
                 },
+                Some(None) => {
+                    let text = format!("The place of {bare} is not understood");
+                    self.fail(Code::BadArgument, span, text)
+                }
                 None => {
                     let text = format!(
                         "Invalid argument {bare}: the probe has {} arguments",
@@ -326,7 +330,9 @@ const REGISTERS: (&str, &[(&str, i64)]) = ("aarch64", &[("sp", 248), ("pc", 256)
 #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
 const REGISTERS: (&str, &[(&str, i64)]) = (std::env::consts::ARCH, &[]);
 
-fn register(name: &str) -> Option<i64> {
+/// Offset of a register in the saved registers of a probe (`struct pt_regs`, on aarch64
+/// `struct user_pt_regs`); `None` if there is none of this name.
+pub(in crate::sema) fn register(name: &str) -> Option<i64> {
     let known = REGISTERS.1.iter().find(|(n, _)| *n == name).map(|r| r.1);
     if cfg!(target_arch = "aarch64") && known.is_none() {
         let n: i64 = name.strip_prefix('r')?.parse().ok()?;

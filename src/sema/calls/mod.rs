@@ -6,7 +6,7 @@
 
 pub(super) mod aggregate;
 mod comptime;
-mod context;
+pub(super) mod context;
 mod map;
 mod memory;
 mod output;

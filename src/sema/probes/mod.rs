@@ -214,7 +214,7 @@ pub(crate) struct ProbeCx {
     /// The context struct of an iterator.
     pub iter: Option<StructId>,
     /// Arguments of a static user probe.
-    pub usdt_args: Option<Vec<hir::ArgLocation>>,
+    pub usdt_args: Option<Vec<Option<hir::ArgLocation>>>,
     /// The traced program.
     pub file: Option<TargetFile>,
     pub default_return: i32,

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 use super::{Ap, Args, Expander, ProbeCx, Provider};
-use crate::diag::{Code, Diagnostic};
+use crate::diag::Code;
 use crate::env::wildcard;
 use crate::object::{Attach, ProgramType, TargetFile};
 use crate::sema::env::{FunctionQuery, UserFunction};
@@ -164,10 +164,6 @@ fn functions(
         }
     };
     let pattern_wild = wildcard::is_pattern(pattern);
-    if cpp && !pattern_wild && !pattern.contains('(') && ambiguous(&found) {
-        report_ambiguity(ex, ap, pattern, &found);
-        return true;
-    }
     let ret = ap.provider == Provider::Uretprobe;
     let mut seen = HashSet::new();
     let mut any = false;
@@ -226,26 +222,6 @@ fn arguments(
         }
         None => cx.no_args = Some(format!("No debuginfo found for {shown}")),
     }
-}
-
-/// Whether the matches are different functions.
-fn ambiguous(found: &[UserFunction]) -> bool {
-    found
-        .iter()
-        .any(|f| f.offset != found[0].offset && f.demangled != found[0].demangled)
-}
-
-fn report_ambiguity(ex: &mut Expander<'_, '_>, ap: &Ap, pattern: &str, found: &[UserFunction]) {
-    let mut names: Vec<&str> = found
-        .iter()
-        .map(|f| f.demangled.as_deref().unwrap_or(&f.name))
-        .collect();
-    names.sort_unstable();
-    names.dedup();
-    let text = format!("\"{pattern}\" names several functions");
-    let hint = format!("name one with its parameters: {}", names.join(", "));
-    ex.diags
-        .push(Diagnostic::error(Code::BadTarget, ap.span, text).hint(hint));
 }
 
 /// `uprobe:target@file:line[:column]`

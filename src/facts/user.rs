@@ -1,0 +1,288 @@
+//! Programs and libraries that are probed: where they are, their functions, addresses and
+//! static probes.
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::path::Path;
+use std::sync::Arc;
+
+use super::FactOptions;
+use crate::env::wildcard;
+use crate::object::TargetFile;
+use crate::sema::env::{FunctionQuery, UsdtProbe, UserFunction};
+use crate::sema::hir::ArgLocation;
+use crate::source::FileId;
+use crate::symbols::debuglink::DebugDirs;
+use crate::symbols::dwarf::{LineMatch, Lines};
+use crate::symbols::elf::{ElfFile, Kind, Table, string_at};
+use crate::symbols::index::SymbolIndex;
+use crate::symbols::paths::PathResolver;
+use crate::symbols::target::{Match, Target};
+use crate::symbols::usdt;
+use crate::syntax::ast;
+
+/// Files that were asked about.
+pub(super) struct Files {
+    options: FactOptions,
+    dirs: DebugDirs,
+    indexes: RefCell<HashMap<String, Option<Arc<SymbolIndex>>>>,
+}
+
+/// The text before the last `*` of a C pointer type.
+pub(super) fn pointee(text: &str) -> Option<&str> {
+    let t = text.trim().strip_suffix('*')?;
+    Some(t.trim())
+}
+
+/// The value of a C macro as an expression, if it is one.
+pub(super) fn expression(text: &str) -> Option<ast::Expr> {
+    let script = format!("begin{{({text})}}");
+    let parsed = crate::syntax::parse(FileId(0), &script);
+    if parsed.diags.has_errors() {
+        return None;
+    }
+    let value = match parsed.program.items.into_iter().next()? {
+        ast::Item::Probe(p) if p.body.stmts.is_empty() => p.body.value?,
+        _ => return None,
+    };
+    // Names and literals have no parts with places of their own.
+    let simple = matches!(
+        value.kind,
+        ast::ExprKind::Ident(_) | ast::ExprKind::Int(_) | ast::ExprKind::Str(_)
+    );
+    let mut value = *value;
+    value.span = crate::source::Span::new(FileId(0), 0, 0);
+    simple.then_some(value)
+}
+
+impl Files {
+    pub fn new(options: FactOptions) -> Self {
+        let mut dirs = DebugDirs::system();
+        if !options.debug_dirs.is_empty() {
+            dirs.roots.clone_from(&options.debug_dirs);
+        }
+        Self {
+            options,
+            dirs,
+            indexes: RefCell::default(),
+        }
+    }
+
+    fn index(&self, file: &TargetFile) -> Option<Arc<SymbolIndex>> {
+        let mut known = self.indexes.borrow_mut();
+        known
+            .entry(file.path.clone())
+            .or_insert_with(|| {
+                SymbolIndex::open(Path::new(&file.path), &self.dirs)
+                    .ok()
+                    .map(Arc::new)
+            })
+            .clone()
+    }
+
+    /// The files that a target means.
+    pub fn targets(&self, target: &str) -> Result<Vec<TargetFile>, String> {
+        let missing =
+            || format!("uprobe target file '{target}' does not exist or is not executable");
+        if wildcard::is_pattern(target) {
+            let files = match self.options.pid {
+                Some(pid) => mapped(pid, target),
+                None => glob(target),
+            };
+            return Ok(files.into_iter().map(|path| TargetFile { path }).collect());
+        }
+        let resolver = match self.options.pid {
+            Some(pid) => PathResolver::for_pid(pid),
+            None => PathResolver::system(),
+        };
+        let path = resolver.resolve(target).ok_or_else(missing)?;
+        if !path.is_file() {
+            return Err(missing());
+        }
+        let file = TargetFile {
+            path: path.to_string_lossy().into_owned(),
+        };
+        if !self.options.unsafe_ && ElfFile::open(&path).is_err() {
+            return Err(missing());
+        }
+        Ok(vec![file])
+    }
+
+    pub fn functions(
+        &self,
+        file: &TargetFile,
+        query: FunctionQuery<'_>,
+    ) -> Result<Vec<UserFunction>, String> {
+        let Some(index) = self.index(file) else {
+            return Ok(Vec::new());
+        };
+        let target = match query {
+            FunctionQuery::Linked(t) => Target::plain(t),
+            FunctionQuery::Cpp(t) => Target::cpp(t),
+        };
+        let candidates = match target.find(&index) {
+            Match::One(c) => vec![c],
+            Match::Overloads(all) if target.takes_all() => all,
+            Match::Overloads(all) => {
+                let mut text = format!("\"{}\" names several functions:", target.text());
+                for c in &all {
+                    text.push_str(&format!("\n  {}", c.spelling));
+                }
+                return Err(text);
+            }
+            Match::None(_) => return Ok(Vec::new()),
+        };
+        let elf = index.elf();
+        let mut out = Vec::new();
+        for c in candidates {
+            for p in c.places {
+                let Some(offset) = elf.vaddr_to_offset(p.addr) else {
+                    continue;
+                };
+                out.push(UserFunction {
+                    demangled: (c.spelling != p.symbol).then(|| c.spelling.clone()),
+                    name: p.symbol,
+                    address: p.addr,
+                    size: p.size,
+                    offset,
+                });
+            }
+        }
+        Ok(out)
+    }
+
+    pub fn offset(&self, file: &TargetFile, address: u64) -> Option<u64> {
+        self.index(file)?.elf().vaddr_to_offset(address)
+    }
+
+    pub fn line(
+        &self,
+        file: &TargetFile,
+        source: &str,
+        line: u32,
+        column: Option<u32>,
+    ) -> Result<Vec<u64>, String> {
+        let index = self
+            .index(file)
+            .ok_or_else(|| format!("{} cannot be read", file.path))?;
+        let lines = Lines::load(index.elf(), &self.dirs)
+            .ok_or_else(|| format!("No debuginfo found for {}", file.path))?;
+        match lines.addresses(source, line, column) {
+            LineMatch::Found(all) => Ok(all.into_iter().map(|a| a.vaddr).collect()),
+            LineMatch::NoCode(next) => {
+                let hint = match next {
+                    Some(n) => format!("; the next line with code is {n}"),
+                    None => String::new(),
+                };
+                Err(format!("No code at {source}:{line}{hint}"))
+            }
+            LineMatch::NoFile => Err(format!("No source file {source} in {}", file.path)),
+        }
+    }
+
+    /// Address, size and whether the file moves when it is loaded.
+    pub fn symbol(&self, file: &TargetFile, name: &str) -> Option<(u64, u64, bool)> {
+        let index = self.index(file)?;
+        let elf = index.elf();
+        let moves = elf.kind() != Kind::Executable;
+        for table in [Table::Symtab, Table::Dynsym] {
+            let strings = elf.symbol_strings(table);
+            let mut found = None;
+            elf.for_each_symbol(table, |s| {
+                if found.is_none()
+                    && s.value != 0
+                    && string_at(strings, s.name as usize) == name.as_bytes()
+                {
+                    found = Some((s.value, s.size, moves));
+                }
+            });
+            if found.is_some() {
+                return found;
+            }
+        }
+        None
+    }
+
+    pub fn usdt(
+        &self,
+        file: &TargetFile,
+        provider: &str,
+        name: &str,
+    ) -> Result<Vec<UsdtProbe>, String> {
+        let Some(index) = self.index(file) else {
+            return Ok(Vec::new());
+        };
+        let provider = (!provider.is_empty()).then_some(provider);
+        Ok(usdt::matching(index.elf(), provider, name)
+            .into_iter()
+            .map(|s| UsdtProbe {
+                args: s.arguments.iter().map(|a| location(a.as_ref()?)).collect(),
+                provider: s.provider,
+                name: s.name,
+                offset: s.file_offset,
+                semaphore: s.semaphore.unwrap_or(0),
+            })
+            .collect())
+    }
+}
+
+/// Files that a process has mapped.
+fn mapped(pid: u32, pattern: &str) -> Vec<String> {
+    let text = std::fs::read_to_string(format!("/proc/{pid}/maps")).unwrap_or_default();
+    let mut out: Vec<String> = text
+        .lines()
+        .filter(|l| l.split_whitespace().nth(1).is_some_and(|p| p.contains('x')))
+        .filter_map(|l| l.find('/').map(|at| l[at..].to_owned()))
+        .filter(|p| wildcard::matches(pattern, p))
+        .collect();
+    out.sort_unstable();
+    out.dedup();
+    out
+}
+
+/// Files whose last path component matches.
+fn glob(pattern: &str) -> Vec<String> {
+    let path = Path::new(pattern);
+    let (Some(dir), Some(name)) = (path.parent(), path.file_name().and_then(|n| n.to_str())) else {
+        return Vec::new();
+    };
+    let entries = std::fs::read_dir(dir).into_iter().flatten().flatten();
+    let mut out: Vec<String> = entries
+        .filter(|e| wildcard::matches(name, &e.file_name().to_string_lossy()))
+        .map(|e| e.path())
+        .filter(|p| p.is_file() && ElfFile::open(p).is_ok())
+        .map(|p| p.to_string_lossy().into_owned())
+        .collect();
+    out.sort_unstable();
+    out
+}
+
+fn location(a: &usdt::Argument) -> Option<ArgLocation> {
+    let register = |name: &str| u32::try_from(crate::sema::register(name)?).ok();
+    if a.width.float {
+        return None;
+    }
+    Some(match &a.operand {
+        usdt::Operand::Constant(n) => ArgLocation::Const(*n),
+        usdt::Operand::Register(r) => ArgLocation::Reg {
+            regs_offset: register(r.name)? + u32::from(r.shift / 8),
+            size: a.width.bytes,
+            signed: a.width.signed,
+        },
+        usdt::Operand::Memory {
+            base,
+            index,
+            offset,
+        } => ArgLocation::Memory {
+            base: register(base.name)?,
+            index: match index {
+                Some((r, scale)) => Some((register(r.name)?, *scale)),
+                None => None,
+            },
+            offset: *offset,
+            size: a.width.bytes,
+            signed: a.width.signed,
+        },
+        usdt::Operand::Static(_) => return None,
+    })
+}
