@@ -2,16 +2,17 @@
 //! programs that are probed.
 //!
 //! [`HostFacts`] belongs to one compilation: it remembers which C type became which entry of
-//! the compilation's [`TypeStore`]. Files are opened when they are first asked about.
+//! the compilation's [`TypeStore`]. Types of modules are read only if the kernel proper does
+//! not know a name; files are opened when they are first asked about.
 
-mod convert;
 mod user;
 
-use std::cell::RefCell;
+use std::cell::{OnceCell, RefCell};
+use std::collections::HashMap;
 use std::os::unix::fs::MetadataExt;
-use std::sync::Arc;
+use std::rc::Rc;
 
-use crate::ctypes::model::{NameSpace, TypeSource};
+use crate::ctypes::model::NameSpace;
 use crate::ctypes::{self, CEnv, MacroValue};
 use crate::env::format::FieldKind;
 use crate::env::{Btf, Env, Feature};
@@ -21,9 +22,9 @@ use crate::sema::env::{
 };
 use crate::source::{FileId, Span};
 use crate::syntax::ast;
+use crate::types::import::{Importer, SourceId};
 use crate::types::{AddrSpace, EnumId, StructId, StructKind, Type, TypeStore};
 
-use convert::{Origin, Types};
 use user::Files;
 
 /// What [`HostFacts`] needs besides the machine.
@@ -40,8 +41,13 @@ pub struct FactOptions {
 /// Facts for one compilation.
 pub struct HostFacts<'a> {
     env: &'a dyn Env,
-    c: CEnv,
-    types: RefCell<Types>,
+    c: Rc<CEnv>,
+    types: Importer,
+    script: SourceId,
+    /// The kernel's types, added to `types` with the first question that the script's own
+    /// definitions do not answer.
+    kernel: OnceCell<Option<SourceId>>,
+    modules: RefCell<HashMap<String, Option<SourceId>>>,
     files: Files,
 }
 
@@ -54,88 +60,78 @@ impl std::fmt::Debug for HostFacts<'_> {
 impl<'a> HostFacts<'a> {
     /// Facts of a machine and of the C definitions of a script.
     pub fn new(env: &'a dyn Env, c: CEnv, options: FactOptions) -> Self {
+        let c = Rc::new(c);
+        let types = Importer::default();
+        let script = types.add(c.clone(), None);
         Self {
             env,
             c,
-            types: RefCell::default(),
+            types,
+            script,
+            kernel: OnceCell::new(),
+            modules: RefCell::default(),
             files: Files::new(options),
         }
     }
 
-    /// Type information by its origin.
-    fn source(&self, origin: Origin) -> Option<Source<'_>> {
-        match origin {
-            Origin::Script => Some(Source::Script(&self.c)),
-            Origin::Btf(0) => Some(Source::Btf(self.env.btf()?.clone())),
-            Origin::Btf(n) => {
-                let name = self.types.borrow().module_name(n)?;
-                Some(Source::Btf(self.env.module_btf(&name)?))
-            }
-        }
+    /// The kernel's types, if there are any.
+    fn kernel(&self) -> Option<SourceId> {
+        *self.kernel.get_or_init(|| {
+            let btf = self.env.btf()?.clone();
+            Some(self.types.add(Rc::new(btf), Some(0)))
+        })
     }
 
-    /// Runs `f` with the types of one origin.
-    fn with<T>(
-        &self,
-        origin: Origin,
-        f: impl FnOnce(&dyn TypeSource, &mut Types) -> Option<T>,
-    ) -> Option<T> {
-        match self.source(origin)? {
-            Source::Script(c) => f(c.types(), &mut self.types.borrow_mut()),
-            Source::Btf(btf) => f(&*btf, &mut self.types.borrow_mut()),
+    /// The types of a module.
+    fn module(&self, name: &str) -> Option<SourceId> {
+        if name == "vmlinux" {
+            return self.kernel();
         }
+        if let Some(known) = self.modules.borrow().get(name) {
+            return *known;
+        }
+        let number = self.modules.borrow().len() as u32 + 1;
+        let source = self
+            .env
+            .module_btf(name)
+            .map(|btf| self.types.add(Rc::new(btf), Some(number)));
+        self.modules.borrow_mut().insert(name.to_owned(), source);
+        source
     }
 
-    /// A type of this name, from the script or the kernel.
+    /// A type of this name: of the script, of the kernel, of any module.
     fn find(&self, store: &mut TypeStore, space: NameSpace, name: &str) -> Option<Type> {
-        for origin in [Origin::Script, Origin::Btf(0)] {
-            let found = self.with(origin, |source, types| {
-                let id = source.find(space, name)?;
-                types.convert(store, source, origin, id)
+        let known = || self.types.find(space, name);
+        let found = known()
+            .or_else(|| {
+                self.kernel()?;
+                known()
+            })
+            .or_else(|| {
+                // Plain names are in the kernel proper; reading all modules for a misspelt
+                // one would be slow.
+                if space == NameSpace::Ordinary {
+                    return None;
+                }
+                self.env.modules().iter().find_map(|m| {
+                    self.module(m)?;
+                    known()
+                })
             });
-            if found.is_some() {
-                return found;
-            }
-        }
-        None
-    }
-
-    /// A struct that only a module knows.
-    fn find_in_modules(
-        &self,
-        store: &mut TypeStore,
-        space: NameSpace,
-        name: &str,
-    ) -> Option<Type> {
-        for module in self.env.modules() {
-            let n = self.types.borrow_mut().module_number(&module);
-            let origin = Origin::Btf(n);
-            let found = self.with(origin, |source, types| {
-                let id = source.find(space, name)?;
-                types.convert(store, source, origin, id)
-            });
-            if found.is_some() {
-                return found;
-            }
-        }
-        None
+        let (source, id) = found?;
+        Some(self.types.import(store, source, id))
     }
 
     fn prototype(
         &self,
         store: &mut TypeStore,
-        origin: Origin,
+        source: SourceId,
         module: &str,
-        btf: &Btf,
         proto: &crate::env::btf::query::Prototype<'_>,
     ) -> Prototype {
-        let mut types = self.types.borrow_mut();
-        let mut convert = |store: &mut TypeStore, id| {
-            let ty = types.convert(store, btf, origin, id).unwrap_or(Type::U64);
-            match ty {
-                Type::Ptr(t, AddrSpace::None) => Type::Ptr(t, AddrSpace::Kernel),
-                other => other,
-            }
+        let convert = |store: &mut TypeStore, id| match self.types.import(store, source, id) {
+            Type::Ptr(t, AddrSpace::None) => Type::Ptr(t, AddrSpace::Kernel),
+            other => other,
         };
         Prototype {
             params: proto
@@ -153,11 +149,12 @@ impl<'a> HostFacts<'a> {
     fn in_kernel<T>(
         &self,
         module: Option<&str>,
-        mut f: impl FnMut(&Btf, Origin, &str) -> Option<T>,
+        mut f: impl FnMut(&Btf, SourceId, &str) -> Option<T>,
     ) -> Option<T> {
         if module.is_none_or(|m| m == "vmlinux")
             && let Some(btf) = self.env.btf()
-            && let Some(t) = f(btf, Origin::Btf(0), "vmlinux")
+            && let Some(source) = self.kernel()
+            && let Some(t) = f(btf, source, "vmlinux")
         {
             return Some(t);
         }
@@ -167,16 +164,11 @@ impl<'a> HostFacts<'a> {
             None => self.env.modules(),
         };
         modules.iter().find_map(|m| {
-            let n = self.types.borrow_mut().module_number(m);
+            let source = self.module(m)?;
             let btf = self.env.module_btf(m)?;
-            f(&btf, Origin::Btf(n), m)
+            f(&btf, source, m)
         })
     }
-}
-
-enum Source<'s> {
-    Script(&'s CEnv),
-    Btf(Arc<Btf>),
 }
 
 /// A literal that stands for a C macro.
@@ -209,9 +201,7 @@ impl Facts for HostFacts<'_> {
             StructKind::Struct => NameSpace::Struct,
             StructKind::Union => NameSpace::Union,
         };
-        let found = self
-            .find(store, space, name)
-            .or_else(|| self.find_in_modules(store, space, name))?;
+        let found = self.find(store, space, name)?;
         match found {
             Type::Struct(id) => Some(id),
             _ => None,
@@ -219,13 +209,7 @@ impl Facts for HostFacts<'_> {
     }
 
     fn fill(&self, store: &mut TypeStore, id: StructId) {
-        let Some((origin, ty)) = self.types.borrow().place(id) else {
-            return;
-        };
-        self.with(origin, |source, types| {
-            types.fill(store, source, origin, id, ty);
-            Some(())
-        });
+        self.types.fill(store, id);
     }
 
     fn find_enum(&self, store: &mut TypeStore, name: &str) -> Option<EnumId> {
@@ -240,16 +224,16 @@ impl Facts for HostFacts<'_> {
     }
 
     fn constant(&self, store: &mut TypeStore, name: &str) -> Option<(EnumId, i64)> {
-        let (origin, id, value) = if let Some(c) = self.c.constant(name) {
-            (Origin::Script, c.enumeration, c.value)
+        let (source, id, value) = if let Some(c) = self.c.constant(name) {
+            (self.script, c.enumeration, c.value)
         } else {
             let c = self.env.btf()?.constant(name)?;
-            (Origin::Btf(0), c.enumeration, c.value)
+            (self.kernel()?, c.enumeration, c.value)
         };
-        let ty = self.with(origin, |source, types| {
-            types.convert_enum(store, source, origin, id)
-        })?;
-        Some((ty, value))
+        match self.types.import(store, source, id) {
+            Type::Enum(id) => Some((id, value)),
+            _ => None,
+        }
     }
 
     fn c_macro(&self, name: &str) -> Option<ast::Expr> {
@@ -296,9 +280,9 @@ impl Facts for HostFacts<'_> {
         module: Option<&str>,
         name: &str,
     ) -> Option<Prototype> {
-        self.in_kernel(module, |btf, origin, module| {
+        self.in_kernel(module, |btf, source, module| {
             let proto = btf.function(name)?;
-            Some(self.prototype(store, origin, module, btf, &proto))
+            Some(self.prototype(store, source, module, &proto))
         })
     }
 
@@ -336,17 +320,16 @@ impl Facts for HostFacts<'_> {
     }
 
     fn raw_tracepoint(&self, store: &mut TypeStore, name: &str) -> Option<Prototype> {
-        self.in_kernel(None, |btf, origin, module| {
+        self.in_kernel(None, |btf, source, module| {
             let proto = btf.raw_tracepoint(name)?;
-            Some(self.prototype(store, origin, module, btf, &proto))
+            Some(self.prototype(store, source, module, &proto))
         })
     }
 
     fn iterator(&self, store: &mut TypeStore, object: &str) -> Option<StructId> {
-        self.in_kernel(None, |btf, origin, _| {
+        self.in_kernel(None, |btf, source, _| {
             let (_, context) = btf.iterator(object)?;
-            let mut types = self.types.borrow_mut();
-            match types.convert(store, btf, origin, context)? {
+            match self.types.import(store, source, context) {
                 Type::Struct(id) => Some(id),
                 _ => None,
             }
@@ -383,7 +366,12 @@ impl Facts for HostFacts<'_> {
         self.files.symbol(file, name)
     }
 
-    fn usdt(&self, file: &TargetFile, provider: &str, name: &str) -> Result<Vec<UsdtProbe>, String> {
+    fn usdt(
+        &self,
+        file: &TargetFile,
+        provider: &str,
+        name: &str,
+    ) -> Result<Vec<UsdtProbe>, String> {
         self.files.usdt(file, provider, name)
     }
 
@@ -423,9 +411,7 @@ impl HostFacts<'_> {
         };
         let at = ArgSource::Offset(f.offset);
         match f.kind {
-            FieldKind::DataLoc if f.is_text() => {
-                field(Type::Str(0), ArgSource::DataLoc(f.offset))
-            }
+            FieldKind::DataLoc if f.is_text() => field(Type::Str(0), ArgSource::DataLoc(f.offset)),
             FieldKind::DataLoc | FieldKind::RelLoc => field(Type::U32, at),
             FieldKind::Array { len } if f.is_text() => {
                 field(Type::Array(Type::int(true, 1).into(), len), at)
