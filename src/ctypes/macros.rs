@@ -4,7 +4,7 @@
 //! arguments are expanded before they are substituted unless `#` or `##` touch them, the result
 //! is scanned again, and a macro does not expand inside its own expansion.
 
-use std::collections::HashMap;
+use std::rc::Rc;
 
 use super::token::{Interner, Kind, Loc, Sym, Token, tokenize};
 
@@ -28,7 +28,8 @@ pub struct Macro {
 /// The defined macros, and the chains that say which macros a token may not expand by again.
 #[derive(Debug, Default)]
 pub struct Macros {
-    table: HashMap<Sym, Macro>,
+    /// By symbol.
+    table: Vec<Option<(Sym, Rc<Macro>)>>,
     /// Link `i` (from 1): a macro, and the rest of the chain.
     hidden: Vec<(Sym, u32)>,
     /// Tokens that expansions have produced.
@@ -76,22 +77,29 @@ impl Pushed<'_> {
 impl Macros {
     /// Defines a macro, replacing an older definition.
     pub fn define(&mut self, name: Sym, definition: Macro) {
-        self.table.insert(name, definition);
+        let at = name.index();
+        if at >= self.table.len() {
+            self.table.resize(at + 1, None);
+        }
+        self.table[at] = Some((name, Rc::new(definition)));
     }
 
     /// Removes a macro.
     pub fn undefine(&mut self, name: Sym) {
-        self.table.remove(&name);
+        if let Some(slot) = self.table.get_mut(name.index()) {
+            *slot = None;
+        }
     }
 
     /// The definition of a macro.
     pub fn get(&self, name: Sym) -> Option<&Macro> {
-        self.table.get(&name)
+        let (_, definition) = self.table.get(name.index())?.as_ref()?;
+        Some(definition)
     }
 
     /// All macros.
     pub fn iter(&self) -> impl Iterator<Item = (Sym, &Macro)> {
-        self.table.iter().map(|(&s, m)| (s, m))
+        self.table.iter().flatten().map(|(s, m)| (*s, &**m))
     }
 
     fn hides(&self, mut chain: u32, name: Sym) -> bool {
@@ -135,26 +143,26 @@ impl Macros {
         if t.kind != Kind::Ident || self.produced > MAX_EXPANSION {
             return false;
         }
-        let Some(definition) = self.table.get(&t.sym) else {
+        let Some(Some((_, definition))) = self.table.get(t.sym.index()) else {
             return false;
         };
+        let definition = definition.clone();
         if self.hides(t.hidden, t.sym) {
             return false;
         }
         let mut input = Pushed { pending, rest };
-        let body = if let Some(params) = definition.params.clone() {
+        let body = if let Some(params) = &definition.params {
             let opens = |p: Token| names.text(p.sym) == "(";
             if !input.peek().is_some_and(opens) {
                 return false;
             }
-            let (body, variadic) = (definition.body.clone(), definition.variadic);
+            let variadic = definition.variadic;
             let Some(args) = arguments(&mut input, params.len(), variadic, names) else {
                 return false;
             };
-            self.substitute(&body, &params, &args, names)
+            self.substitute(&definition.body, params, &args, names)
         } else {
-            let body = definition.body.clone();
-            paste_all(body, names)
+            paste_all(definition.body.clone(), names)
         };
         self.produced += body.len();
         let hidden = self.hide(t.hidden, t.sym);

@@ -309,3 +309,48 @@ fn nothing_makes_it_hang_or_panic() {
         _ = wrong(text);
     }
 }
+
+/// Cuts, doubles and swaps pieces of valid text; the point is that every translation returns.
+#[test]
+fn damaged_text_never_panics() {
+    let seed = "#define N(a, ...) ((a) + sizeof(int) __VA_ARGS__ ## 1)\n#define M 0x1fUL\n\
+                #if defined(M) && M > 3 || !N(1)\ntypedef struct s { int a:3; char b[M][2]; \
+                union { long x; void *(*f)(int); }; enum e { A = M, B } e; struct s *n; } \
+                __attribute__((packed, aligned(8))) s_t;\n#elif 1\n#else\n#endif\n\
+                static int g(s_t *p) { return \"x\" 'y'; }\n#pragma pack(push, 1)\n";
+    let mut state = 0x9e37_79b9_7f4a_7c15_u64;
+    let mut random = |below: usize| {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        (state % below.max(1) as u64) as usize
+    };
+    for _ in 0..1500 {
+        let mut text = seed.to_owned();
+        for _ in 0..1 + random(4) {
+            let (a, b) = (random(text.len()), random(text.len()));
+            let (lo, hi) = (a.min(b), a.max(b).min(a.min(b) + 40));
+            let piece = text[lo..hi].to_owned();
+            match random(3) {
+                0 => text.replace_range(lo..hi, ""),
+                1 => text.insert_str(random(text.len()), &piece),
+                _ => {
+                    let c = b"(){}[];,#\"'\\:=*\n"[random(16)];
+                    text.insert(lo, char::from(c));
+                }
+            }
+        }
+        let none: HashMap<PathBuf, String> = HashMap::new();
+        let options = Options {
+            files: &none,
+            ..Options::default()
+        };
+        let (env, _) = with(&text, &options);
+        for name in env.macro_names() {
+            _ = env.macro_value(&name);
+        }
+        for (_, _, id) in env.types().names() {
+            _ = render::definition(env.types(), id);
+        }
+    }
+}

@@ -5,16 +5,58 @@
 //! tokenized: what C does not know becomes a token of its own.
 
 use std::collections::HashMap;
+use std::hash::{BuildHasherDefault, Hasher};
 use std::rc::Rc;
 
 /// An interned text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Sym(u32);
 
+impl Sym {
+    /// Small and dense: usable as an index.
+    pub fn index(self) -> usize {
+        self.0 as usize
+    }
+}
+
+/// FNV-1a, eight bytes a step. The texts are short, and nobody gains by making them collide but
+/// the one who runs the script.
+#[derive(Debug)]
+pub struct TextHasher(u64);
+
+impl Default for TextHasher {
+    fn default() -> Self {
+        Self(0xcbf2_9ce4_8422_2325)
+    }
+}
+
+impl Hasher for TextHasher {
+    fn write(&mut self, bytes: &[u8]) {
+        let mut step = |word: u64| {
+            self.0 = (self.0 ^ word)
+                .wrapping_mul(0x0000_0100_0000_01b3)
+                .rotate_left(23);
+        };
+        let mut chunks = bytes.chunks_exact(8);
+        for c in &mut chunks {
+            step(u64::from_le_bytes([
+                c[0], c[1], c[2], c[3], c[4], c[5], c[6], c[7],
+            ]));
+        }
+        for &b in chunks.remainder() {
+            step(u64::from(b));
+        }
+    }
+
+    fn finish(&self) -> u64 {
+        self.0 ^ (self.0 >> 29)
+    }
+}
+
 /// The texts of all tokens.
 #[derive(Debug, Default)]
 pub struct Interner {
-    ids: HashMap<Rc<str>, Sym>,
+    ids: HashMap<Rc<str>, Sym, BuildHasherDefault<TextHasher>>,
     texts: Vec<Rc<str>>,
 }
 
