@@ -175,8 +175,9 @@ fn is_type_word(word: &str) -> bool {
         )
 }
 
-/// The one name that a combination of words such as `long unsigned int` stands for.
-fn basic_name(words: &[&str]) -> Option<String> {
+/// The one name that a combination of words such as `long unsigned int` stands for; `None` where
+/// they make no basic type.
+pub fn basic_name(words: &[&str]) -> Option<String> {
     let count = |w: &str| words.iter().filter(|x| **x == w).count();
     let unsigned = count("unsigned") > 0;
     let signed = count("signed") + count("__signed__") + count("__signed") > 0;

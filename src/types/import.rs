@@ -16,6 +16,8 @@ use super::{
 use crate::ctypes::model::{
     CType, IntKind, Member, NameSpace, Qualifier, RecordKind, TypeId, TypeSource,
 };
+use crate::ctypes::parse::basic_name;
+use crate::ctypes::store::Store;
 
 /// Pointers, arrays and qualifiers that one type may stack up.
 const MAX_DEPTH: u32 = 32;
@@ -98,6 +100,40 @@ impl Importer {
     pub fn find_typedef(&self, store: &mut TypeStore, name: &str) -> Option<Type> {
         let (source, id) = self.find(NameSpace::Ordinary, name)?;
         Some(self.import(store, source, id))
+    }
+
+    /// The type that C text names, as the formats of tracepoints do: `const char *`,
+    /// `struct file *`, `pid_t`. `None` where a name is unknown; an unknown target of a pointer
+    /// is `void`.
+    pub fn c_type(&self, store: &mut TypeStore, text: &str) -> Option<Type> {
+        let stars = text.matches('*').count();
+        let spaced = text.replace('*', " ");
+        let words: Vec<&str> = spaced
+            .split_ascii_whitespace()
+            .filter(|w| !matches!(*w, "const" | "volatile" | "restrict"))
+            // Address space annotations: `void __seg_gs *`.
+            .filter(|w| !w.starts_with("__seg") && !matches!(*w, "__user" | "__rcu" | "__percpu"))
+            .collect();
+        let base = match words.as_slice() {
+            ["struct", tag] => self
+                .find_struct(store, StructKind::Struct, tag)
+                .map(Type::Struct),
+            ["union", tag] => self
+                .find_struct(store, StructKind::Union, tag)
+                .map(Type::Struct),
+            ["enum", tag] => self.find_enum(store, tag).map(Type::Enum),
+            ["void"] => Some(Type::Void),
+            [name] => self.find_typedef(store, name).or_else(|| basic(&[name])),
+            words => basic(words),
+        };
+        let mut ty = match base {
+            None if stars == 0 => return None,
+            base => base.unwrap_or(Type::Void),
+        };
+        for _ in 0..stars.min(MAX_DEPTH as usize) {
+            ty = Type::Ptr(Arc::new(ty), AddrSpace::None);
+        }
+        Some(ty)
     }
 
     /// The type with this id of a source.
@@ -253,6 +289,22 @@ impl Importer {
     }
 }
 
+/// A basic type of C by the words of its name.
+fn basic(words: &[&str]) -> Option<Type> {
+    let mut scratch = Store::default();
+    let name = basic_name(words)?;
+    let id = scratch.basic(&name)?;
+    Some(match scratch.ctype(id) {
+        CType::Int {
+            kind: IntKind::Bool,
+            ..
+        } => Type::Bool,
+        CType::Int { size, signed, .. } => integer(signed, size),
+        CType::Float { size, .. } => bytes(size),
+        _ => Type::Void,
+    })
+}
+
 fn struct_kind(kind: RecordKind) -> StructKind {
     match kind {
         RecordKind::Struct => StructKind::Struct,
@@ -351,6 +403,24 @@ mod tests {
                 .btf
                 .is_some_and(|(object, _)| object == 0)
         );
+    }
+
+    #[test]
+    fn types_by_their_c_text() {
+        let i = importer("struct file { int f; }; typedef unsigned int gfp_t;", "");
+        let mut store = TypeStore::default();
+        let mut ty = |text| i.c_type(&mut store, text);
+        let file = ty("struct file").unwrap();
+        let ptr = |t: &Type| Type::Ptr(Arc::new(t.clone()), AddrSpace::None);
+        assert_eq!(ty("const struct file *").unwrap(), ptr(&file));
+        assert_eq!(
+            ty("const char *const *").unwrap(),
+            ptr(&ptr(&Type::int(true, 1)))
+        );
+        assert_eq!(ty("gfp_t").unwrap(), Type::Int(IntTy::U32));
+        assert_eq!(ty("unsigned long long").unwrap(), Type::Int(IntTy::U64));
+        assert_eq!(ty("struct nope *").unwrap(), ptr(&Type::Void));
+        assert_eq!(ty("nope_t"), None);
     }
 
     #[test]
