@@ -6,6 +6,7 @@
 
 pub mod args;
 mod commands;
+pub mod dump;
 pub mod flags;
 pub mod imports;
 mod info;
