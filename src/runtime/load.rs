@@ -13,7 +13,7 @@ use libbpf_sys as lib;
 
 use super::map::KernelMaps;
 use super::sys::bpf::{self, AttachTarget, FuncRecord, LineRecord, ProgSpec};
-use super::sys::process::Capability;
+use super::sys::process::{self, Capability};
 use super::{privilege, verifier};
 use crate::env::btf::Kind;
 use crate::env::{Btf, Env, Feature, HostEnv};
@@ -151,9 +151,14 @@ fn plans(object: &Object, options: &LoadOptions<'_>) -> Vec<Plan> {
         }
     }
     let env = options.env;
+    // Linux 6.18 opens perf events on user places for CAP_SYS_ADMIN only; multi links content
+    // themselves with CAP_BPF and CAP_PERFMON.
+    let admin = process::effective_capabilities()
+        .map_or(true, |caps| process::has(Capability::SysAdmin, caps));
+    let multi = if admin { MULTI } else { 1 };
     uses.iter()
         .map(|u| {
-            if u.others > 0 || u.uprobes + u.kprobes < MULTI || (u.entries > 0 && u.returns > 0) {
+            if u.others > 0 || u.uprobes + u.kprobes < multi || (u.entries > 0 && u.returns > 0) {
                 return Plan::Single;
             }
             let pid_works = || options.pid.is_none() || bpf::uprobe_multi_knows_processes();

@@ -20,6 +20,7 @@ use super::load::{LoadOptions, Loaded, Plan};
 use super::privilege;
 use super::ringbuf::RingBuf;
 use super::sink::{Flow, Sink};
+use super::sys::bpf;
 use super::sys::wait::{Epoll, Signals, pidfd_open};
 use crate::env::HostEnv;
 use crate::error::{Error, ErrorExt, ErrorKind, Result};
@@ -308,6 +309,44 @@ impl Session {
     /// Detaches the link that attaches this attach point, with whatever else it attaches.
     pub fn detach(&mut self, index: usize) {
         self.detach_where(|_, link| link.points().contains(&index), Release::Wait);
+    }
+
+    /// Runs the program of one attach point (a test, a benchmark) once and hands over what it
+    /// emitted; returns what it returned, and the code if it called `exit()`.
+    ///
+    /// # Errors
+    /// The kernel cannot run it, or the sink fails.
+    pub fn run_once(&mut self, index: usize, sink: &mut dyn Sink) -> Result<(u32, Option<i32>)> {
+        let returned = special::run(&self.loaded, index)?;
+        let exit = self.hand_over(sink, usize::MAX)?;
+        sink.batch_done(&self.loaded.maps)?;
+        Ok((returned, exit))
+    }
+
+    /// The average run time in nanoseconds of `runs` runs of one attach point's program. What it
+    /// emits is dropped.
+    ///
+    /// # Errors
+    /// The kernel cannot run it or does not measure.
+    pub fn bench(&mut self, index: usize, runs: u32) -> Result<u64> {
+        let time = special::bench(&self.loaded, index, runs);
+        if let Some(ring) = &mut self.ring {
+            ring.consume(|_| Ok(true))?;
+        }
+        time
+    }
+
+    /// How often the kernel did not run programs because they were running on the CPU already:
+    /// program names and counts, none that is zero (Linux 5.12).
+    pub fn missed(&self) -> Vec<(&str, u64)> {
+        let programs = self.loaded.object.programs.iter();
+        programs
+            .zip(&self.loaded.programs)
+            .filter_map(|(p, l)| {
+                let missed = bpf::prog_stats(l.fd.as_fd()).ok()?.recursion_misses;
+                (missed > 0).then_some((p.name.as_str(), missed))
+            })
+            .collect()
     }
 
     fn detach_where(&mut self, which: impl Fn(&Object, &Link) -> bool, release: Release) {

@@ -12,15 +12,18 @@ use crate::object::{
     ProgramType, Reloc, RelocKind,
 };
 
-/// Whether BPF can be used here; says why not.
+/// Whether BPF can be used here, with everything that root may do; says why not.
 pub fn kernel_usable(test: &str) -> bool {
-    match super::privilege::check() {
-        Ok(()) => true,
-        Err(e) => {
-            eprintln!("skipped: {test}: {e}");
-            false
+    use super::sys::process::{Capability, effective_capabilities, has};
+    let why = match super::privilege::check() {
+        Err(e) => e.to_string(),
+        Ok(()) if !effective_capabilities().is_ok_and(|c| has(Capability::SysAdmin, c)) => {
+            "not root".to_owned()
         }
-    }
+        Ok(()) => return true,
+    };
+    eprintln!("skipped: {test}: {why}");
+    false
 }
 
 /// As [`kernel_usable`], and programs can ask for their attach cookie.

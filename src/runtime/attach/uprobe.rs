@@ -102,7 +102,8 @@ fn explain(place: &Place<'_>, pid: Option<u32>, e: Error) -> Error {
             e.context(format!("process{pid} is gone"))
         }
         Some(libc::EPERM | libc::EACCES) => {
-            privilege::explain(e, &[Capability::Perfmon, Capability::Bpf])
+            // What perf events on user places need; multi links need less.
+            privilege::explain(e, &[Capability::SysAdmin])
         }
         Some(libc::EINVAL) if place.semaphore != 0 => {
             e.context("the place or its semaphore is outside of the file, or in use otherwise")

@@ -409,3 +409,26 @@ fn a_killed_run_leaves_nothing_behind() {
         std::thread::sleep(Duration::from_millis(5));
     }
 }
+
+#[test]
+fn tests_and_benchmarks_are_run_on_demand() {
+    if !kernel_usable("tests_and_benchmarks_are_run_on_demand") {
+        return;
+    }
+    let mut object = counting_object();
+    let p = emitter(&mut object, ProgramType::RawTracepoint, 1, 2);
+    point(&mut object, p, Attach::Test("t".into()));
+    let p = emitter(&mut object, ProgramType::RawTracepoint, EXIT, 3);
+    point(&mut object, p, Attach::Bench("b".into()));
+    let env = Arc::new(HostEnv::default());
+    let mut s = Session::new(Arc::new(object), env, Options::default()).unwrap();
+    let mut log = Log::default();
+    assert_eq!(s.run_once(0, &mut log).unwrap(), (0, None));
+    assert_eq!(s.run_once(1, &mut log).unwrap(), (0, Some(3)));
+    assert_eq!(log.lines, ["1 2", "99 3"]);
+    let ns = s.bench(0, 1000).unwrap();
+    assert!((1..100_000).contains(&ns), "{ns}");
+    assert_eq!(s.run_once(0, &mut log).unwrap(), (0, None));
+    assert_eq!(log.lines.len(), 3, "records of the benchmark were kept");
+    assert!(s.missed().is_empty());
+}
