@@ -4,11 +4,16 @@
 //! that turns an attach point into [`Match`]es. Matches in which the body means the same share
 //! a unit.
 
+mod fentry;
+mod iter;
+mod kprobe;
 mod perf;
 mod special;
 mod timer;
 mod tracepoint;
 mod uprobe;
+mod usdt;
+mod watchpoint;
 
 use std::sync::Arc;
 
@@ -101,11 +106,46 @@ pub static PROVIDERS: &[ProviderRow] = &[
         expand: special::bench,
     },
     ProviderRow {
+        provider: Provider::Kprobe,
+        name: "kprobe",
+        aliases: &["k"],
+        parts: (1, 2),
+        expand: kprobe::expand,
+    },
+    ProviderRow {
+        provider: Provider::Kretprobe,
+        name: "kretprobe",
+        aliases: &["kr"],
+        parts: (1, 2),
+        expand: kprobe::expand,
+    },
+    ProviderRow {
+        provider: Provider::Fentry,
+        name: "fentry",
+        aliases: &["f", "kfunc"],
+        parts: (1, 3),
+        expand: fentry::expand,
+    },
+    ProviderRow {
+        provider: Provider::Fexit,
+        name: "fexit",
+        aliases: &["fr", "kretfunc"],
+        parts: (1, 3),
+        expand: fentry::expand,
+    },
+    ProviderRow {
         provider: Provider::Tracepoint,
         name: "tracepoint",
         aliases: &["t"],
         parts: (1, 2),
         expand: tracepoint::expand,
+    },
+    ProviderRow {
+        provider: Provider::RawTracepoint,
+        name: "rawtracepoint",
+        aliases: &["rt"],
+        parts: (1, 2),
+        expand: fentry::raw_tracepoint,
     },
     ProviderRow {
         provider: Provider::Uprobe,
@@ -120,6 +160,13 @@ pub static PROVIDERS: &[ProviderRow] = &[
         aliases: &["ur"],
         parts: (2, 3),
         expand: uprobe::expand,
+    },
+    ProviderRow {
+        provider: Provider::Usdt,
+        name: "usdt",
+        aliases: &["U"],
+        parts: (1, 3),
+        expand: usdt::expand,
     },
     ProviderRow {
         provider: Provider::Profile,
@@ -148,6 +195,20 @@ pub static PROVIDERS: &[ProviderRow] = &[
         aliases: &["h"],
         parts: (1, 2),
         expand: perf::hardware,
+    },
+    ProviderRow {
+        provider: Provider::Watchpoint,
+        name: "watchpoint",
+        aliases: &["w"],
+        parts: (3, 3),
+        expand: watchpoint::expand,
+    },
+    ProviderRow {
+        provider: Provider::Iter,
+        name: "iter",
+        aliases: &["it"],
+        parts: (1, 2),
+        expand: iter::expand,
     },
 ];
 
@@ -385,6 +446,11 @@ impl Expander<'_, '_> {
         self.diags.push(Diagnostic::error(code, span, text));
     }
 
+    /// Adds a match.
+    pub fn push(&mut self, m: Match) {
+        self.out.push(m);
+    }
+
     /// Adds an attach point without further ado.
     pub fn attach(&mut self, ap: &Ap, name: String, attach: Attach, cx: ProbeCx) {
         self.attach_as(ap, name, attach, cx, false, false);
@@ -477,7 +543,8 @@ impl Expander<'_, '_> {
         if parts.is_empty() {
             return;
         }
-        let provider = parts.remove(0).to_ascii_lowercase();
+        let written = parts.remove(0);
+        let provider = written.to_ascii_lowercase();
         let at: Vec<bool> = ap.parts[1..]
             .iter()
             .map(|p| p.sep == ast::ApSep::At)
@@ -489,12 +556,13 @@ impl Expander<'_, '_> {
                 if pattern {
                     wildcard::matches(&provider, r.name)
                 } else {
-                    r.name == provider || r.aliases.contains(&provider.as_str())
+                    // `u` and `U` are different aliases; names have no case.
+                    r.name == provider || r.aliases.contains(&written.as_str())
                 }
             })
             .collect();
         if rows.is_empty() {
-            let text = format!("Invalid probe type: {provider}");
+            let text = format!("Invalid probe type: {written}");
             return self.error(Code::UnknownProvider, ap.span, text);
         }
         for row in rows {

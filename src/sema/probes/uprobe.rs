@@ -83,7 +83,7 @@ pub(super) fn expand(ex: &mut Expander<'_, '_>, ap: &Ap) {
 }
 
 /// Splits `name+offset`.
-fn split_offset(function: &str) -> Result<(&str, Option<u64>), String> {
+pub(super) fn split_offset(function: &str) -> Result<(&str, Option<u64>), String> {
     // Operators of C++ have a plus in their names.
     let Some((name, offset)) = function.rsplit_once('+') else {
         return Ok((function, None));
@@ -97,7 +97,7 @@ fn split_offset(function: &str) -> Result<(&str, Option<u64>), String> {
     }
 }
 
-fn address(name: &str) -> Option<u64> {
+pub(super) fn address(name: &str) -> Option<u64> {
     if !name.starts_with(|c: char| c.is_ascii_digit()) {
         return None;
     }

@@ -1,0 +1,181 @@
+//! `fentry`, `fexit` and `rawtracepoint`: tracing programs whose arguments BTF types.
+//!
+//! Each program is bound to one function when it is loaded.
+
+use std::sync::Arc;
+
+use super::{Ap, Args, Expander, Match, ProbeCx, Provider};
+use crate::diag::Code;
+use crate::env::wildcard;
+use crate::object::{Attach, ProgramType};
+use crate::sema::env::{ArgField, ArgSource, Prototype};
+use crate::sema::hir::{AttachSpec, Context};
+use crate::types::{AddrSpace, Type};
+
+/// Most arguments that a BPF trampoline passes on.
+const MAX_ARGS: usize = 12;
+
+/// `fentry:module:function`
+pub(super) fn expand(ex: &mut Expander<'_, '_>, ap: &Ap) {
+    let (module, function) = match ap.parts.as_slice() {
+        [function] => (None, function.as_str()),
+        [bpf, ..] if bpf == "bpf" => {
+            return ex.error(
+                Code::BadTarget,
+                ap.span,
+                "Tracing BPF programs is not supported",
+            );
+        }
+        [module, function] => (Some(module.as_str()), function.as_str()),
+        _ => return,
+    };
+    let wild = wildcard::is_pattern(function) || module.is_some_and(wildcard::is_pattern);
+    let found = ex.cx.facts.btf_functions(module, function);
+    let mut any = false;
+    for (function, owner) in found {
+        let Some(proto) = ex.cx.facts.function(ex.store, Some(&owner), &function) else {
+            continue;
+        };
+        if proto.params.len() > MAX_ARGS {
+            continue;
+        }
+        any = true;
+        function_match(ex, ap, &function, &proto, wild);
+    }
+    if !any {
+        let shown = ap.parts.join(":");
+        ex.no_match(ap, &shown);
+    }
+}
+
+fn function_match(
+    ex: &mut Expander<'_, '_>,
+    ap: &Ap,
+    function: &str,
+    proto: &Prototype,
+    wild: bool,
+) {
+    let exit = ap.provider == Provider::Fexit;
+    let ty = if exit {
+        ProgramType::TracingFexit
+    } else {
+        ProgramType::TracingFentry
+    };
+    let count = proto.params.len() as u8;
+    let mut cx = ProbeCx::new(ap.provider, ty, Context::Args { count, btf: true });
+    cx.space = AddrSpace::Kernel;
+    cx.filter_pid = true;
+    let name = format!("{}:{}:{function}", ap.provider.name(), proto.module);
+    cx.args = Some(arguments(&format!("{name}_args"), proto));
+    if exit && !matches!(proto.ret, Type::Void) {
+        cx.retval = Some((proto.ret.clone(), count));
+    }
+    let attach = Attach::Fentry { exit, bpf: None };
+    let module = (proto.module != "vmlinux").then(|| proto.module.clone());
+    push(
+        ex,
+        ap,
+        name,
+        attach,
+        cx,
+        (function.to_owned(), module),
+        wild,
+    );
+}
+
+fn push(
+    ex: &mut Expander<'_, '_>,
+    ap: &Ap,
+    name: String,
+    attach: Attach,
+    cx: ProbeCx,
+    target: (String, Option<String>),
+    wildcard: bool,
+) {
+    let loc = ex.cx.loc(ap.span);
+    ex.push(Match {
+        spec: AttachSpec {
+            name,
+            attach,
+            wildcard,
+            at_entry: false,
+            loc,
+        },
+        cx,
+        attach_btf: Some(target),
+    });
+}
+
+/// Parameters as `args`; those without a name are `argN`.
+fn arguments(name: &str, proto: &Prototype) -> Arc<Args> {
+    let fields = proto.params.iter().enumerate().map(|(i, (name, ty))| {
+        let name = if name.is_empty() {
+            format!("arg{i}")
+        } else {
+            name.clone()
+        };
+        ArgField {
+            name,
+            ty: ty.clone(),
+            source: ArgSource::Ctx(i as u8),
+        }
+    });
+    Arc::new(Args {
+        name: name.to_owned(),
+        fields: fields.collect(),
+    })
+}
+
+/// `rawtracepoint:module:event`
+pub(super) fn raw_tracepoint(ex: &mut Expander<'_, '_>, ap: &Ap) {
+    let (module, event) = match ap.parts.as_slice() {
+        [event] => (None, event.as_str()),
+        [module, event] => (Some(module.as_str()), event.as_str()),
+        _ => return,
+    };
+    let wild = wildcard::is_pattern(event) || module.is_some_and(wildcard::is_pattern);
+    let module = module.filter(|m| !wildcard::is_pattern(m));
+    let found = ex.cx.facts.raw_tracepoints(module, event);
+    let mut any = false;
+    for (event, owner) in found {
+        let Some(proto) = ex.cx.facts.raw_tracepoint(ex.store, &event) else {
+            continue;
+        };
+        any = true;
+        let count = proto.params.len() as u8;
+        let ctx = Context::Args { count, btf: true };
+        let mut cx = ProbeCx::new(ap.provider, ProgramType::TracingRawTp, ctx);
+        cx.space = AddrSpace::Kernel;
+        cx.filter_pid = true;
+        let name = format!("rawtracepoint:{owner}:{event}");
+        cx.args = Some(arguments(&format!("{name}_args"), &proto));
+        let attach = Attach::RawTracepoint {
+            event: event.clone(),
+        };
+        let module = (owner != "vmlinux").then_some(owner);
+        push(ex, ap, name, attach, cx, (event, module), wild);
+    }
+    if any {
+        return;
+    }
+    if wild || ex.usage.args {
+        let shown = ap.parts.join(":");
+        return ex.no_match(ap, &shown);
+    }
+    // Without type information the kernel still knows the event by its name.
+    let ctx = Context::Args {
+        count: 0,
+        btf: false,
+    };
+    let mut cx = ProbeCx::new(ap.provider, ProgramType::RawTracepoint, ctx);
+    cx.space = AddrSpace::Kernel;
+    cx.filter_pid = true;
+    if ex.cx.facts.tracepoints("*", event).is_empty() {
+        let shown = ap.parts.join(":");
+        return ex.no_match(ap, &shown);
+    }
+    let attach = Attach::RawTracepoint {
+        event: event.to_owned(),
+    };
+    ex.attach(ap, format!("rawtracepoint:{event}"), attach, cx);
+}
