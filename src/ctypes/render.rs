@@ -48,23 +48,21 @@ fn declare<S: TypeSource + ?Sized>(
                 let star = if qualifiers.is_empty() {
                     "*".to_owned()
                 } else {
-                    format!("*{}", qualifiers.trim_end())
+                    format!("* {}", qualifiers.trim_end())
                 };
-                let gap = if qualifiers.is_empty() || inner.is_empty() {
-                    ""
-                } else {
-                    " "
-                };
+                // A function's result keeps its distance: `void * (*open)(int)`.
+                let close = inner.is_empty() || qualifiers.is_empty() && !inner.starts_with('(');
+                let gap = if close { "" } else { " " };
                 inner = format!("{star}{gap}{inner}");
                 qualifiers.clear();
                 pointer = true;
                 ty = target;
             }
             CType::Array { element, len } => {
-                inner = match (pointer, len) {
-                    (true, _) => format!("({inner})[{len}]"),
-                    (false, 0) => format!("{inner}[]"),
-                    (false, _) => format!("{inner}[{len}]"),
+                inner = if pointer {
+                    format!("({inner})[{len}]")
+                } else {
+                    format!("{inner}[{len}]")
                 };
                 pointer = false;
                 ty = element;
@@ -143,7 +141,13 @@ fn body<S: TypeSource + ?Sized>(source: &S, ty: TypeId, depth: usize) -> String 
     let mut text = match source.ctype(ty) {
         CType::Record { kind, name, .. } => {
             let mut text = head(kind.keyword(), name);
-            for m in source.members(ty) {
+            let members = source.members(ty);
+            if members.is_empty() {
+                text.truncate(text.len() - 1);
+                text.push('}');
+                return text;
+            }
+            for m in members {
                 let declared = declare(source, m.ty, m.name.to_owned(), depth + 1);
                 _ = match m.bits {
                     Some(bits) => writeln!(text, "{indent}{declared}: {bits};"),

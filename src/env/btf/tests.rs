@@ -282,3 +282,65 @@ fn this_kernel_answers_what_probes_ask() {
         assert!(found <= *id && btf.name(found) == *name, "{name}");
     }
 }
+
+/// The definitions that bpftool prints as C. It adds nameless bitfields for padding and attributes
+/// that BTF does not hold, which are left out of the comparison.
+#[test]
+fn definitions_of_this_kernel_read_as_bpftools() {
+    let Some(btf) = kernel() else { return };
+    let out = std::process::Command::new("bpftool")
+        .args([
+            "btf",
+            "dump",
+            "file",
+            "/sys/kernel/btf/vmlinux",
+            "format",
+            "c",
+        ])
+        .output();
+    let Ok(out) = out else {
+        eprintln!("SKIP: no bpftool to compare with");
+        return;
+    };
+    let text = String::from_utf8(out.stdout).unwrap();
+    let plain = |text: &str| -> String {
+        text.lines()
+            .filter(|l| {
+                let l = l.trim_start();
+                !["long: ", "int: ", "short: ", "char: "]
+                    .iter()
+                    .any(|p| l.starts_with(p))
+            })
+            .map(|l| l.replace(" __attribute__((packed))", ""))
+            .collect::<Vec<_>>()
+            .join("\n")
+    };
+    let (mut same, mut different) = (0, Vec::new());
+    for block in text.split("\n\n").map(str::trim) {
+        let mut words = block.split(' ');
+        let space = match words.next() {
+            Some("struct") => NameSpace::Struct,
+            Some("union") => NameSpace::Union,
+            Some("enum") => NameSpace::Enum,
+            _ => continue,
+        };
+        let (Some(name), Some("{\n")) = (words.next(), words.next().map(|w| &w[..w.len().min(2)]))
+        else {
+            continue;
+        };
+        let Some(id) = btf.find(space, name) else {
+            continue;
+        };
+        if plain(block) == plain(render::definition(&btf, id).trim_end()) {
+            same += 1;
+        } else {
+            different.push(name);
+        }
+    }
+    // Types of one name with two definitions are told apart by bpftool and not by a lookup.
+    eprintln!("{same} equal, different: {different:?}");
+    assert!(
+        same > 1000 && different.len() * 200 < same,
+        "{same} {different:?}"
+    );
+}
