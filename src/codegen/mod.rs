@@ -19,6 +19,7 @@ pub mod liveness;
 pub mod minst;
 pub mod regalloc;
 pub mod regs;
+pub mod slots;
 pub mod spill;
 
 use std::collections::HashMap;
@@ -165,7 +166,8 @@ pub fn generate(
 fn function(func: &Func) -> Result<Code, CodegenError> {
     let m = isel::select(func);
     let live = liveness::analyse(&m);
+    let slots = slots::ranges(&m, &live.starts);
     let alloc = regalloc::allocate(&m, live);
-    let frame = Frame::new(&m, alloc.spill_slots)?;
+    let frame = Frame::new(&m, &slots, &alloc.spills)?;
     emit::emit(&m, &alloc, &frame)
 }

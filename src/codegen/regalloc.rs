@@ -41,8 +41,8 @@ pub struct Allocation {
     /// Registers that hold spilled operands during one instruction.
     reads: HashMap<(u32, VReg), Reg>,
     writes: HashMap<(u32, VReg), Reg>,
-    /// Number of spill slots.
-    pub spill_slots: u32,
+    /// Where each spill slot is in use, by number.
+    pub spills: Vec<Range>,
 }
 
 impl Allocation {
@@ -88,7 +88,7 @@ pub fn allocate(f: &MFunc, live: Liveness) -> Allocation {
         reads: a.reads,
         writes: a.writes,
         rep,
-        spill_slots: spills.count(),
+        spills: spills.into_ranges(),
     }
 }
 

@@ -60,7 +60,7 @@ pub fn weights(f: &MFunc, ranges: &[Range], rep: &[VReg], freq: &[f32]) -> Vec<f
 #[derive(Debug)]
 pub struct Spills {
     slots: BTreeMap<VReg, u32>,
-    count: u32,
+    ranges: Vec<Range>,
 }
 
 impl Spills {
@@ -82,8 +82,13 @@ impl Spills {
             used[at].extend(range.iter().map(|s| (s.start, s.end)));
             slots.insert(v, at as u32);
         }
+        let range = |u: BTreeMap<u32, u32>| {
+            u.into_iter()
+                .map(|(start, end)| Segment { start, end })
+                .collect()
+        };
         Self {
-            count: used.len() as u32,
+            ranges: used.into_iter().map(range).collect(),
             slots,
         }
     }
@@ -93,9 +98,9 @@ impl Spills {
         self.slots.get(&v).copied()
     }
 
-    /// Number of slots, 8 bytes each.
-    pub fn count(&self) -> u32 {
-        self.count
+    /// Where each slot is in use, by number.
+    pub fn into_ranges(self) -> Vec<Range> {
+        self.ranges
     }
 }
 

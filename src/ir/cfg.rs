@@ -4,7 +4,7 @@
 //! blocks are in no list.
 
 use super::entity::Block;
-use super::func::Func;
+use super::func::{BlockData, Func};
 use super::inst::Term;
 
 /// Facts about the blocks of a function.
@@ -25,14 +25,20 @@ pub struct Cfg {
 impl Cfg {
     /// Analyses `func`.
     pub fn new(func: &Func) -> Self {
-        let rpo = reverse_postorder(func);
-        let n = func.blocks.len();
+        Self::from_successors(&successors(func))
+    }
+
+    /// Analyses any graph of blocks, given by the successors of each; block 0 is the entry.
+    /// Of two successors the second comes earlier in the order.
+    pub fn from_successors(succs: &[Vec<Block>]) -> Self {
+        let rpo = order(succs);
+        let n = succs.len();
         let mut number = vec![u32::MAX; n];
         let mut preds = vec![Vec::new(); n];
         for (i, &b) in rpo.iter().enumerate() {
             number[b.index()] = i as u32;
-            if let Some(t) = &func.block(b).term {
-                t.successors().for_each(|s| preds[s.index()].push(b));
+            for s in &succs[b.index()] {
+                preds[s.index()].push(b);
             }
         }
         let mut cfg = Self {
@@ -75,7 +81,8 @@ impl Cfg {
         }
     }
 
-    fn common(&self, mut a: Block, mut b: Block) -> Block {
+    /// The closest block that dominates both of two reachable blocks.
+    pub fn common(&self, mut a: Block, mut b: Block) -> Block {
         while a != b {
             while self.number[a.index()] > self.number[b.index()] {
                 a = self.idom[a.index()];
@@ -141,38 +148,41 @@ impl Cfg {
 
 /// Reachable blocks in reverse postorder; the likely successor of a branch comes first.
 pub fn reverse_postorder(func: &Func) -> Vec<Block> {
-    let mut seen = vec![false; func.blocks.len()];
-    let mut order = Vec::with_capacity(func.blocks.len());
-    if func.blocks.is_empty() {
-        return order;
-    }
+    order(&successors(func))
+}
+
+fn successors(func: &Func) -> Vec<Vec<Block>> {
+    let of = |b: &BlockData| match &b.term {
+        Some(Term::Jump(to, _)) => vec![*to],
+        // What is visited last comes first in the order.
+        Some(Term::Br {
+            then,
+            els,
+            then_cold: true,
+            ..
+        }) => vec![then.0, els.0],
+        Some(Term::Br { then, els, .. }) => vec![els.0, then.0],
+        Some(Term::Ret(_)) | None => Vec::new(),
+    };
+    func.blocks.iter().map(of).collect()
+}
+
+fn order(succs: &[Vec<Block>]) -> Vec<Block> {
+    let mut seen = vec![false; succs.len()];
+    let mut order = Vec::with_capacity(succs.len());
     // A block and how many of its successors were visited.
-    let mut stack = vec![(Func::ENTRY, 0u8)];
-    seen[Func::ENTRY.index()] = true;
+    let mut stack = Vec::new();
+    if let Some(first) = seen.first_mut() {
+        *first = true;
+        stack.push((Func::ENTRY, 0));
+    }
     while let Some((b, next)) = stack.last_mut() {
-        let succ = match (&func.block(*b).term, *next) {
-            (Some(Term::Jump(to, _)), 0) => Some(*to),
-            // What is visited last comes first in the result.
-            (
-                Some(Term::Br {
-                    then,
-                    els,
-                    then_cold,
-                    ..
-                }),
-                0 | 1,
-            ) => Some(if (*next == 0) == *then_cold {
-                then.0
-            } else {
-                els.0
-            }),
-            _ => None,
-        };
+        let succ = succs[b.index()].get(*next);
         *next += 1;
         match succ {
             Some(s) if !seen[s.index()] => {
                 seen[s.index()] = true;
-                stack.push((s, 0));
+                stack.push((*s, 0));
             }
             Some(_) => {}
             None => {

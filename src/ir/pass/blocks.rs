@@ -237,10 +237,7 @@ pub fn remove_params(f: &mut Func, gone: &[Vec<bool>]) {
 fn join(f: &mut Func) {
     let cfg = Cfg::new(f);
     for &b in &cfg.rpo {
-        loop {
-            let Some(Term::Jump(to, args)) = &f.block(b).term else {
-                break;
-            };
+        while let Some(Term::Jump(to, args)) = &f.block(b).term {
             let to = *to;
             let single = cfg.preds[to.index()].len() == 1 && to != b;
             // Parameters of such blocks were dropped before.
