@@ -56,6 +56,8 @@ pub struct Config {
     pub max_bpf_progs: u32,
     /// Values up to this many bytes may live on the stack.
     pub on_stack_limit: u32,
+    /// Possible CPUs: how far loops over per-CPU values go.
+    pub possible_cpus: u32,
     /// Report failed reads and look-ups too (`-k`).
     pub warn_helpers: bool,
     /// Only this process is traced (`-p`), where the attachment itself does not filter.
@@ -72,6 +74,7 @@ impl Default for Config {
             max_map_keys: 4096,
             max_bpf_progs: 1024,
             on_stack_limit: 32,
+            possible_cpus: 1,
             warn_helpers: false,
             pid_filter: None,
             pid_ns: None,

@@ -1,0 +1,173 @@
+//! `for` loops: bodies become callbacks of `bpf_loop` (5.17) and `bpf_for_each_map_elem`
+//! (5.13), so that the verifier checks them once, whatever the number of rounds.
+
+use crate::codegen::helper;
+use crate::ir::builder::Builder;
+use crate::ir::inst::{Cond, MemTy, Ty};
+use crate::ir::{FuncId, FuncKind, Value};
+use crate::object::SiteKind;
+use crate::sema::hir::{Block, Expr, LocalId, MapRef};
+use crate::types::{Type, tuple_offsets};
+
+use super::fx::{Addr, Fx, env};
+
+/// Most rounds of `bpf_loop` (BPF_MAX_LOOPS).
+const MAX_ROUNDS: i64 = 8 * 1024 * 1024;
+
+impl<'a> Fx<'_, 'a> {
+    fn next_body(&mut self) -> u32 {
+        // Any number but 0 marks a callback; the analysis has its own numbering.
+        self.body + 1
+    }
+
+    /// The environment's address.
+    fn env(&mut self) -> Value {
+        self.env
+            .expect("functions with loops have an environment")
+    }
+
+    /// Ends the probe (or script function) with `v`, from inside any loop.
+    pub(super) fn return_from_probe(&mut self, v: Value) {
+        if self.in_callback() {
+            let e = self.env();
+            self.b.store(MemTy::DW, e, env::RESULT as i32, v);
+            self.b.store_imm(MemTy::DW, e, env::LEAVE as i32, 1);
+            let one = self.b.iconst(1);
+            self.leave(one);
+        } else {
+            self.leave(v);
+        }
+    }
+
+    /// After a loop: leaves too if its body met a `return`.
+    fn check_leave(&mut self) {
+        let e = self.env();
+        let flag = self.b.load(MemTy::DW, e, env::LEAVE as i32);
+        let out = self.b.new_block();
+        let next = self.b.new_block();
+        let zero = self.b.iconst(0);
+        self.b.br_cold(Cond::Ne, flag, zero, out, next);
+        self.b.switch_to(out);
+        if self.in_callback() {
+            let one = self.b.iconst(1);
+            self.leave(one);
+        } else {
+            let v = self.b.load(MemTy::DW, e, env::RESULT as i32);
+            self.leave(v);
+        }
+        self.b.switch_to(next);
+    }
+
+    /// `for $var : start..end { body }`
+    pub(super) fn for_range(
+        &mut self,
+        var: LocalId,
+        start: &'a Expr,
+        end: &'a Expr,
+        body: &'a Block,
+    ) {
+        let signed = start.ty.is_signed();
+        let first = self.scalar(start);
+        let last = self.scalar(end);
+        let run = self.b.new_block();
+        let done = self.b.new_block();
+        let less = if signed { Cond::Slt } else { Cond::Ult };
+        self.b.br(less, first, last, run, done);
+        self.b.switch_to(run);
+        let rounds = self.b.sub(last, first);
+
+        // The callback is given the number of the round; the first value waits in a word of
+        // the environment.
+        let base_off = self.frame.env_size;
+        self.frame.env_size += 8;
+        let e = self.env();
+        self.b.store(MemTy::DW, e, base_off as i32, first);
+        let ty = start.ty.clone();
+        let f = self.loop_body(var, &ty, base_off, body);
+        let fp = self.b.func_addr(f);
+        let flags = self.b.iconst(0);
+        let code = self
+            .b
+            .call(helper::LOOP, &[rounds, fp, e, flags], Ty::Scalar);
+        let _ = MAX_ROUNDS;
+        self.check_code(code, SiteKind::Helper, "loop");
+        self.check_leave();
+        self.b.jump(done, &[]);
+        self.b.switch_to(done);
+    }
+
+    fn loop_body(&mut self, var: LocalId, ty: &Type, base_off: u32, body: &'a Block) -> FuncId {
+        let name = format!("loop_{}", self.lw.module.funcs.len());
+        let b = Builder::new(name, FuncKind::LoopBody, &[Ty::Scalar, Ty::Frame]);
+        let (round, e) = (b.param(0), b.param(1));
+        let loc = self.b.loc();
+        let number = self.next_body();
+        let mut fx = self.inner(b, e, number);
+        fx.b.set_loc(loc);
+        fx.begin();
+        // The kernel passes a u32.
+        let round = fx.b.ext(false, 32, round);
+        let first = fx.b.load(MemTy::DW, e, base_off as i32);
+        let v = fx.b.add(first, round);
+        let v = match ty.as_int() {
+            Some(t) if t.size < 8 => fx.b.ext(t.signed, t.size * 8, v),
+            _ => v,
+        };
+        fx.set_scalar_local(var, v);
+        fx.block(body);
+        let zero = fx.b.iconst(0);
+        fx.leave(zero);
+        let func = fx.finish_callback();
+        self.lw.module.add(func)
+    }
+
+    /// `for $var : @map { body }`
+    pub(super) fn for_map(&mut self, var: LocalId, map: MapRef, body: &'a Block) {
+        let id = self.lw.plans[map.0 as usize].id;
+        let name = format!("each_{}", self.lw.module.funcs.len());
+        let params = [Ty::Map, Ty::MapKey(id), Ty::MapVal(id), Ty::Frame];
+        let b = Builder::new(name, FuncKind::EachBody, &params);
+        let (key, value, e) = (b.param(1), b.param(2), b.param(3));
+        let loc = self.b.loc();
+        let number = self.next_body();
+        let mut fx = self.inner(b, e, number);
+        fx.b.set_loc(loc);
+        fx.begin();
+        fx.each_tuple(var, map, key, value);
+        fx.block(body);
+        let zero = fx.b.iconst(0);
+        fx.leave(zero);
+        let func = fx.finish_callback();
+        let f = self.lw.module.add(func);
+
+        let fd = self.b.map_fd(id);
+        let fp = self.b.func_addr(f);
+        let e = self.env();
+        let flags = self.b.iconst(0);
+        let code = self
+            .b
+            .call(helper::FOR_EACH_MAP_ELEM, &[fd, fp, e, flags], Ty::Scalar);
+        self.check_code(code, SiteKind::Helper, "for_each_map_elem");
+        self.check_leave();
+    }
+
+    /// Builds the loop variable `(key, value)`.
+    fn each_tuple(&mut self, var: LocalId, map: MapRef, key: Value, value: Value) {
+        let plan = self.lw.plans[map.0 as usize].clone();
+        let Type::Tuple(items) = self.locals[var.0 as usize].ty.clone() else {
+            return;
+        };
+        let (offsets, size) = tuple_offsets(items.iter(), self.types);
+        let dst = self.local_addr(var);
+        self.zero(dst, size);
+        let key_addr = Addr::new(key);
+        self.copy(dst.plus(offsets[0]), key_addr, self.size(&items[0]));
+        let at = dst.plus(offsets[1]);
+        if plan.agg().is_some() {
+            let v = self.sum_over_cpus(&plan, key_addr);
+            self.store_scalar(&items[1], at, v);
+        } else {
+            self.copy(at, Addr::new(value), self.size(&items[1]));
+        }
+    }
+}
