@@ -15,6 +15,7 @@ pub mod error;
 pub mod facts;
 pub mod interp;
 pub mod ir;
+pub mod lower;
 pub mod object;
 pub mod runtime;
 pub mod sema;

@@ -1,5 +1,7 @@
 //! Values of the context: the process, the CPU, the event.
 
+use crate::lower::call::{Lowering, context};
+
 use super::Builtin;
 
 /// The rows.
@@ -10,6 +12,7 @@ pub static ROWS: &[Builtin] = &[
         usage: "pid [(init | curr_ns)]",
         doc: "Process id of the current task, as rtrace's pid namespace counts it.",
         arity: (0, 1),
+        lower: Lowering::Scalar(context::pid),
         ..Builtin::ROW
     },
     // Lowering: [Int(0: rtrace's namespace, 1: initial namespace)] -> uint32.
@@ -18,6 +21,7 @@ pub static ROWS: &[Builtin] = &[
         usage: "tid [(init | curr_ns)]",
         doc: "Thread id of the current task, as rtrace's pid namespace counts it.",
         arity: (0, 1),
+        lower: Lowering::Scalar(context::tid),
         ..Builtin::ROW
     },
     // Lowering: [] -> uint64.
@@ -26,6 +30,7 @@ pub static ROWS: &[Builtin] = &[
         usage: "uid",
         doc: "User id of the current task.",
         arity: (0, 0),
+        lower: Lowering::Scalar(context::uid),
         ..Builtin::ROW
     },
     // Lowering: [] -> uint64.
@@ -34,6 +39,7 @@ pub static ROWS: &[Builtin] = &[
         usage: "gid",
         doc: "Group id of the current task.",
         arity: (0, 0),
+        lower: Lowering::Scalar(context::gid),
         ..Builtin::ROW
     },
     // Lowering: [] -> username.
@@ -42,6 +48,7 @@ pub static ROWS: &[Builtin] = &[
         usage: "username",
         doc: "Name of the current task's user, looked up when it is printed.",
         arity: (0, 0),
+        lower: Lowering::Scalar(context::uid),
         ..Builtin::ROW
     },
     // Lowering: [] or [Expr(pid: uint32)] -> string[16].
@@ -50,6 +57,7 @@ pub static ROWS: &[Builtin] = &[
         usage: "comm [(pid)]",
         doc: "Name of the current thread, or of the thread with the given id.",
         arity: (0, 1),
+        lower: Lowering::Memory(context::comm),
         ..Builtin::ROW
     },
     // Lowering: compile time (reads through task_struct).
@@ -90,6 +98,7 @@ pub static ROWS: &[Builtin] = &[
         usage: "cpu",
         doc: "Number of the CPU that the probe runs on.",
         arity: (0, 0),
+        lower: Lowering::Scalar(context::cpu),
         ..Builtin::ROW
     },
     // Lowering: compile time.
@@ -106,6 +115,7 @@ pub static ROWS: &[Builtin] = &[
         usage: "numaid",
         doc: "Number of the NUMA node that the probe runs on.",
         arity: (0, 0),
+        lower: Lowering::Scalar(context::numaid),
         ..Builtin::ROW
     },
     // Lowering: [] -> uint64.
@@ -114,6 +124,7 @@ pub static ROWS: &[Builtin] = &[
         usage: "cgroup",
         doc: "Id of the current task's cgroup (version 2).",
         arity: (0, 0),
+        lower: Lowering::Scalar(context::cgroup),
         ..Builtin::ROW
     },
     // Lowering: [] -> struct task_struct *.
@@ -122,6 +133,7 @@ pub static ROWS: &[Builtin] = &[
         usage: "curtask",
         doc: "The current task, a pointer to struct task_struct.",
         arity: (0, 0),
+        lower: Lowering::Scalar(context::curtask),
         ..Builtin::ROW
     },
     // Lowering: [] -> uint64.
@@ -130,6 +142,7 @@ pub static ROWS: &[Builtin] = &[
         usage: "rand",
         doc: "A random 32-bit number.",
         arity: (0, 0),
+        lower: Lowering::Scalar(context::rand),
         ..Builtin::ROW
     },
     // Lowering: [] -> ksym or usym, by the type of the call.
@@ -138,6 +151,7 @@ pub static ROWS: &[Builtin] = &[
         usage: "func",
         doc: "The traced function.",
         arity: (0, 0),
+        lower: Lowering::Either(context::func, context::func_user),
         ..Builtin::ROW
     },
     // Lowering: [] -> uint64 (kretprobe, uretprobe; fexit has CtxArg instead).
@@ -146,6 +160,7 @@ pub static ROWS: &[Builtin] = &[
         usage: "retval",
         doc: "The value that the traced function returns.",
         arity: (0, 0),
+        lower: Lowering::Scalar(context::retval),
         ..Builtin::ROW
     },
     // Lowering: compile time (ExprKind::Probe).
@@ -170,6 +185,7 @@ pub static ROWS: &[Builtin] = &[
         usage: "usermode",
         doc: "1 if the interrupted task was in user mode.",
         arity: (0, 0),
+        lower: Lowering::Scalar(context::usermode),
         ..Builtin::ROW
     },
     // Lowering: compile time (loads, CtxArg, DataLoc, Location).
@@ -194,6 +210,7 @@ pub static ROWS: &[Builtin] = &[
         usage: "reg(name)",
         doc: "A register of the interrupted code, by its name in the architecture.",
         arity: (1, 1),
+        lower: Lowering::Scalar(context::reg),
         ..Builtin::ROW
     },
 ];

@@ -1,5 +1,7 @@
 //! Functions on memory, addresses and symbols.
 
+use crate::lower::call::{Lowering, memory};
+
 use super::Builtin;
 
 /// The rows.
@@ -11,6 +13,7 @@ pub static ROWS: &[Builtin] = &[
         usage: "buf(data [, length])",
         doc: "Copies bytes.",
         arity: (1, 2),
+        lower: Lowering::Memory(memory::buf),
         ..Builtin::ROW
     },
     // Lowering: [Int(2 or 10) or Expr(family: uint64), Expr(uint32, or array or buffer of 4 or
@@ -20,6 +23,7 @@ pub static ROWS: &[Builtin] = &[
         usage: "ntop([family, ] address)",
         doc: "An IPv4 or IPv6 address, formatted when it is printed.",
         arity: (1, 2),
+        lower: Lowering::Memory(memory::ntop),
         ..Builtin::ROW
     },
     // Lowering: compile time (ExprKind::Bytes).
@@ -36,6 +40,7 @@ pub static ROWS: &[Builtin] = &[
         usage: "macaddr(bytes)",
         doc: "A hardware address, formatted when it is printed.",
         arity: (1, 1),
+        lower: Lowering::Memory(memory::macaddr),
         ..Builtin::ROW
     },
     // Lowering: [Expr(n: unsigned of the result's size)] -> unsigned of the same size.
@@ -44,6 +49,7 @@ pub static ROWS: &[Builtin] = &[
         usage: "bswap(n)",
         doc: "Reverses the order of bytes.",
         arity: (1, 1),
+        lower: Lowering::Scalar(memory::bswap),
         ..Builtin::ROW
     },
     // Lowering: [Expr(address: uint64)] -> ksym.
@@ -52,6 +58,7 @@ pub static ROWS: &[Builtin] = &[
         usage: "ksym(address)",
         doc: "A kernel address that prints as a symbol.",
         arity: (1, 1),
+        lower: Lowering::Scalar(memory::ksym),
         ..Builtin::ROW
     },
     // Lowering: [Expr(address: uint64)] -> usym.
@@ -60,6 +67,7 @@ pub static ROWS: &[Builtin] = &[
         usage: "usym(address)",
         doc: "An address of the current process that prints as a symbol.",
         arity: (1, 1),
+        lower: Lowering::Memory(memory::usym),
         ..Builtin::ROW
     },
     // Lowering: compile time.
@@ -77,6 +85,7 @@ pub static ROWS: &[Builtin] = &[
         usage: "uaddr(symbol)",
         doc: "Address of a symbol of the traced program.",
         arity: (1, 1),
+        lower: Lowering::Scalar(memory::uaddr),
         ..Builtin::ROW
     },
     // Lowering: [Int(address)] or [Int(address), Expr(cpu: uint64)] -> pointer.
@@ -85,6 +94,7 @@ pub static ROWS: &[Builtin] = &[
         usage: "percpu_kaddr(symbol [, cpu])",
         doc: "Address of a per-CPU kernel variable, on this CPU or on another one.",
         arity: (1, 2),
+        lower: Lowering::Scalar(memory::unsupported_scalar),
         ..Builtin::ROW
     },
     // Lowering: compile time (a cast).
@@ -125,6 +135,7 @@ pub static ROWS: &[Builtin] = &[
         usage: "memcmp(a, b, n)",
         doc: "Compares n bytes; 0 if they are equal.",
         arity: (3, 3),
+        lower: Lowering::Scalar(memory::memcmp),
         ..Builtin::ROW
     },
     // Lowering: [Expr(pointer), Int(bytes)] -> string[N].
@@ -134,6 +145,7 @@ pub static ROWS: &[Builtin] = &[
         doc: "Full name of a `struct path`.",
         arity: (1, 2),
         kernel: Some((5, 10)),
+        lower: Lowering::Memory(memory::unsupported_memory),
         ..Builtin::ROW
     },
     // Lowering: [Expr(pointer)] -> uint64.
@@ -143,6 +155,7 @@ pub static ROWS: &[Builtin] = &[
         doc: "The unique number of a socket.",
         arity: (1, 1),
         kernel: Some((5, 12)),
+        lower: Lowering::Scalar(memory::unsupported_scalar),
         ..Builtin::ROW
     },
     // Lowering: compile time.
@@ -159,6 +172,7 @@ pub static ROWS: &[Builtin] = &[
         usage: "cgroup_path(id [, filter])",
         doc: "Path of a cgroup, looked up when it is printed.",
         arity: (1, 2),
+        lower: Lowering::Memory(memory::cgroup_path),
         ..Builtin::ROW
     },
 ];

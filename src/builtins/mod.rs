@@ -22,6 +22,8 @@ mod time;
 use std::collections::HashMap;
 use std::sync::LazyLock;
 
+use crate::lower::call::Lowering;
+
 /// A row of the table.
 #[derive(Debug)]
 pub struct Builtin {
@@ -37,6 +39,8 @@ pub struct Builtin {
     pub kernel: Option<(u8, u8)>,
     /// Whether it changes the machine and so needs `--unsafe`.
     pub unsafe_: bool,
+    /// How it becomes IR.
+    pub lower: Lowering,
 }
 
 impl Builtin {
@@ -48,6 +52,7 @@ impl Builtin {
         arity: (0, 0),
         kernel: None,
         unsafe_: false,
+        lower: Lowering::CompileTime,
     };
 }
 

@@ -1,5 +1,7 @@
 //! Functions that change the traced process or kernel.
 
+use crate::lower::call::{Lowering, process};
+
 use super::Builtin;
 
 /// The rows.
@@ -12,6 +14,7 @@ pub static ROWS: &[Builtin] = &[
         arity: (1, 1),
         unsafe_: true,
         kernel: Some((5, 3)),
+        lower: Lowering::Effect(process::signal),
         ..Builtin::ROW
     },
     // Lowering: [Int(number) or Expr(number: uint64)].
@@ -22,6 +25,7 @@ pub static ROWS: &[Builtin] = &[
         arity: (1, 1),
         unsafe_: true,
         kernel: Some((5, 5)),
+        lower: Lowering::Effect(process::signal_thread),
         ..Builtin::ROW
     },
     // Lowering: [Expr(value: uint64)].
@@ -31,6 +35,7 @@ pub static ROWS: &[Builtin] = &[
         doc: "Makes the probed kernel function return a value without running.",
         arity: (1, 1),
         unsafe_: true,
+        lower: Lowering::Effect(process::override_return),
         ..Builtin::ROW
     },
     // Lowering: [Expr(pointer), Expr(pointer), Int(bytes) or Expr(bytes: uint64)] -> bool.
@@ -40,6 +45,7 @@ pub static ROWS: &[Builtin] = &[
         doc: "Writes to memory of the current process.",
         arity: (3, 3),
         unsafe_: true,
+        lower: Lowering::Scalar(process::write_user),
         ..Builtin::ROW
     },
 ];

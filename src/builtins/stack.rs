@@ -1,5 +1,7 @@
 //! Stacks.
 
+use crate::lower::call::{Lowering, stack};
+
 use super::Builtin;
 
 /// The rows.
@@ -10,6 +12,7 @@ pub static ROWS: &[Builtin] = &[
         usage: "kstack [([mode] [, limit])]",
         doc: "The kernel stack.",
         arity: (0, 2),
+        lower: Lowering::Memory(stack::stack),
         ..Builtin::ROW
     },
     // Lowering: []; mode and limit are in the type of the call.
@@ -18,6 +21,7 @@ pub static ROWS: &[Builtin] = &[
         usage: "ustack [([mode] [, limit])]",
         doc: "The user stack.",
         arity: (0, 2),
+        lower: Lowering::Memory(stack::stack),
         ..Builtin::ROW
     },
     // Lowering: refused for now.

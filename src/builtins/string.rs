@@ -1,5 +1,7 @@
 //! Functions on strings.
 
+use crate::lower::call::{Lowering, search, string, tables};
+
 use super::Builtin;
 
 /// The rows.
@@ -12,6 +14,7 @@ pub static ROWS: &[Builtin] = &[
         usage: "str(pointer [, length])",
         doc: "Reads a string that ends with a zero byte.",
         arity: (1, 2),
+        lower: Lowering::Memory(string::str),
         ..Builtin::ROW
     },
     // Lowering: [Expr(string)] -> uint64.
@@ -20,6 +23,7 @@ pub static ROWS: &[Builtin] = &[
         usage: "strlen(string)",
         doc: "Number of bytes before the terminator.",
         arity: (1, 1),
+        lower: Lowering::Scalar(string::strlen),
         ..Builtin::ROW
     },
     // Lowering: compile time.
@@ -36,6 +40,7 @@ pub static ROWS: &[Builtin] = &[
         usage: "strncmp(a, b, n)",
         doc: "0 if the first n bytes of two strings are equal, 1 if not.",
         arity: (3, 3),
+        lower: Lowering::Scalar(string::strncmp),
         ..Builtin::ROW
     },
     // Lowering: [Expr(string), Expr(string)] -> bool.
@@ -44,6 +49,7 @@ pub static ROWS: &[Builtin] = &[
         usage: "strcontains(haystack, needle)",
         doc: "Whether a string contains another one.",
         arity: (2, 2),
+        lower: Lowering::Scalar(search::strcontains),
         ..Builtin::ROW
     },
     // Lowering: [Expr(string), Expr(string)] -> int64.
@@ -52,6 +58,7 @@ pub static ROWS: &[Builtin] = &[
         usage: "strstr(haystack, needle)",
         doc: "Index of a string in another one, -1 if it is not there.",
         arity: (2, 2),
+        lower: Lowering::Scalar(search::strstr),
         ..Builtin::ROW
     },
     // Lowering: [Expr(string), Expr(string)] -> string[1024].
@@ -60,6 +67,7 @@ pub static ROWS: &[Builtin] = &[
         usage: "str_concat(a, b)",
         doc: "Joins two strings.",
         arity: (2, 2),
+        lower: Lowering::Memory(string::str_concat),
         ..Builtin::ROW
     },
     // Lowering: [Expr(int64)] -> string[N], a table look-up; literals are folded.
@@ -68,6 +76,7 @@ pub static ROWS: &[Builtin] = &[
         usage: "strerror(errno)",
         doc: "Text for an error number.",
         arity: (1, 1),
+        lower: Lowering::Memory(tables::strerror),
         ..Builtin::ROW
     },
     // Lowering: [Expr(int64)] -> string[N], a table look-up; literals are folded.
@@ -76,6 +85,7 @@ pub static ROWS: &[Builtin] = &[
         usage: "signal_name(number)",
         doc: "Description of a signal.",
         arity: (1, 1),
+        lower: Lowering::Memory(tables::signal_name),
         ..Builtin::ROW
     },
     // Lowering: [Expr(int64)] -> string[64], a table look-up; literals are folded.
@@ -84,6 +94,7 @@ pub static ROWS: &[Builtin] = &[
         usage: "syscall_name(number)",
         doc: "Name of a system call.",
         arity: (1, 1),
+        lower: Lowering::Memory(tables::syscall_name),
         ..Builtin::ROW
     },
 ];

@@ -1,5 +1,7 @@
 //! Time.
 
+use crate::lower::call::{Lowering, time};
+
 use super::Builtin;
 
 /// The rows.
@@ -10,6 +12,7 @@ pub static ROWS: &[Builtin] = &[
         usage: "nsecs [(boot | monotonic | tai | sw_tai)]",
         doc: "Nanoseconds of a clock, by default since boot, suspended time included.",
         arity: (0, 1),
+        lower: Lowering::Scalar(time::nsecs),
         ..Builtin::ROW
     },
     // Lowering: [] -> uint64.
@@ -18,6 +21,7 @@ pub static ROWS: &[Builtin] = &[
         usage: "elapsed",
         doc: "Nanoseconds since rtrace started.",
         arity: (0, 0),
+        lower: Lowering::Scalar(time::elapsed),
         ..Builtin::ROW
     },
     // Lowering: [] -> uint64.
@@ -27,6 +31,7 @@ pub static ROWS: &[Builtin] = &[
         doc: "The kernel's tick counter.",
         arity: (0, 0),
         kernel: Some((5, 6)),
+        lower: Lowering::Scalar(time::jiffies),
         ..Builtin::ROW
     },
     // Lowering: [TimeFormat, Expr(nanoseconds: uint64), Int(clock as in Layout::Timestamp)] ->
@@ -36,6 +41,7 @@ pub static ROWS: &[Builtin] = &[
         usage: "strftime(format, nsecs)",
         doc: "A time, formatted as by strftime(3) when it is printed.",
         arity: (2, 2),
+        lower: Lowering::Memory(time::strftime),
         ..Builtin::ROW
     },
 ];

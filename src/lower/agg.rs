@@ -469,6 +469,13 @@ impl<'a> Fx<'_, 'a> {
         }
     }
 
+    /// Count and total of `stats()`.
+    pub(super) fn stats_parts(&mut self, plan: &MapPlan, key: Addr) -> (Value, Value) {
+        let count = self.word_at_all_cpus(plan, key, 0);
+        let total = self.word_at_all_cpus(plan, key, 8);
+        (count, total)
+    }
+
     fn word_at_all_cpus(&mut self, plan: &MapPlan, key: Addr, off: i32) -> Value {
         self.each_cpu(plan, key, &mut |fx, p, acc| {
             let v = fx.b.load(MemTy::DW, p, off);

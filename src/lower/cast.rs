@@ -102,8 +102,7 @@ impl<'a> Fx<'_, 'a> {
                 let size = self.size(to);
                 let v = self.scalar(from);
                 let word = self.temp(8);
-                self.b
-                    .store(crate::ir::MemTy::DW, word.ptr, word.off, v);
+                self.b.store(crate::ir::MemTy::DW, word.ptr, word.off, v);
                 self.copy(dst, word, size.min(8));
             }
             (Type::Tuple(_) | Type::Record(_), Type::Tuple(_) | Type::Record(_)) => {

@@ -14,7 +14,7 @@ enum Field<'a> {
     Value(Type, Value),
     Memory(&'a Expr),
     /// A stack that is walked straight into the record.
-    Stack(&'a Expr, crate::types::StackTy),
+    Stack(crate::types::StackTy),
 }
 
 /// Arguments and their places in a record.
@@ -48,9 +48,11 @@ impl<'a> Fx<'_, 'a> {
         let fd = self.b.map_fd(map);
         let n = self.b.iconst(i64::from(size));
         let flags = self.b.iconst(0);
-        let rec = self
-            .b
-            .call(helper::RINGBUF_RESERVE, &[fd, n, flags], Ty::RecOrNull(size));
+        let rec = self.b.call(
+            helper::RINGBUF_RESERVE,
+            &[fd, n, flags],
+            Ty::RecOrNull(size),
+        );
         let (lost, done) = (self.b.new_block(), self.b.new_block());
         let rec = self.b.check_null(rec, lost);
         self.b.store_imm(MemTy::DW, rec, 0, i64::from(id.0));
@@ -92,7 +94,7 @@ impl<'a> Fx<'_, 'a> {
             let at = out.size.next_multiple_of(8);
             let (field, layout) = match (&e.kind, &e.ty) {
                 (ExprKind::Call(c), Type::Stack(ty)) if c.builtin.name.ends_with("stack") => {
-                    (Field::Stack(e, *ty), Layout::StackInline(*ty))
+                    (Field::Stack(*ty), Layout::StackInline(*ty))
                 }
                 (_, ty) if ty.is_scalar() => {
                     let v = self.scalar(e);
@@ -125,7 +127,7 @@ impl<'a> Fx<'_, 'a> {
             match field {
                 Field::Value(ty, v) => self.store_scalar(&ty, at, v),
                 Field::Memory(e) => self.fill_memory(e, at),
-                Field::Stack(_, ty) => self.stack_inline(ty, at),
+                Field::Stack(ty) => self.stack_inline(ty, at),
             }
         }
     }

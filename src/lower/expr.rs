@@ -4,9 +4,7 @@ use crate::codegen::helper;
 use crate::ir::inst::{Cond, MemTy, Ty};
 use crate::ir::{BinOp as IrOp, Block as IrBlock, Value};
 use crate::object::SiteKind;
-use crate::sema::hir::{
-    ArgLocation, BinOp, Block, CmpOp, Context, Expr, ExprKind, LocalId, UnOp,
-};
+use crate::sema::hir::{ArgLocation, BinOp, Block, CmpOp, Context, Expr, ExprKind, LocalId, UnOp};
 use crate::types::AddrSpace;
 
 use super::call::Lowering;
@@ -85,12 +83,12 @@ impl<'a> Fx<'_, 'a> {
                 let v = if *prefix { self.b.add(old, by) } else { old };
                 self.normalise(&e.ty, v)
             }
-            ExprKind::Call(call) => match call.builtin.lower {
-                Lowering::Scalar(f) => {
+            ExprKind::Call(call) => match (call.builtin.lower, call.builtin.lower.scalar()) {
+                (_, Some(f)) => {
                     let v = f(self, call, &e.ty);
                     self.normalise(&e.ty, v)
                 }
-                Lowering::Effect(f) => {
+                (Lowering::Effect(f), None) => {
                     f(self, call);
                     self.b.iconst(0)
                 }
@@ -98,9 +96,7 @@ impl<'a> Fx<'_, 'a> {
             },
             ExprKind::CallFn(f, args) => {
                 let args: Vec<_> = args.iter().map(|a| self.scalar(a)).collect();
-                let v = self
-                    .b
-                    .call_func(crate::ir::FuncId(f.0), &args, Ty::Scalar);
+                let v = self.b.call_func(crate::ir::FuncId(f.0), &args, Ty::Scalar);
                 self.normalise(&e.ty, v)
             }
             ExprKind::Probe => self.probe_index(),
@@ -218,10 +214,10 @@ impl<'a> Fx<'_, 'a> {
             ExprKind::Cast(inner) => self.effect(inner),
             ExprKind::Call(call) => match call.builtin.lower {
                 Lowering::Effect(f) => f(self, call),
-                Lowering::Scalar(f) => {
+                Lowering::Scalar(f) | Lowering::Either(f, _) if e.ty.is_scalar() => {
                     f(self, call, &e.ty);
                 }
-                Lowering::Memory(_) | Lowering::CompileTime => {}
+                _ => {}
             },
             _ if e.ty.is_scalar() => {
                 self.scalar(e);
@@ -378,8 +374,7 @@ impl<'a> Fx<'_, 'a> {
             return self.b.iconst(i64::from(p.first_attach));
         }
         let ctx = self.ctx();
-        self.b
-            .call(helper::GET_ATTACH_COOKIE, &[ctx], Ty::Scalar)
+        self.b.call(helper::GET_ATTACH_COOKIE, &[ctx], Ty::Scalar)
     }
 }
 

@@ -3,12 +3,12 @@
 use crate::ir::builder::Builder;
 use crate::ir::inst::{AtomicOp, Cond, MemTy, Ty};
 use crate::ir::{Block, FuncId, FuncKind, Slot, Value};
-use crate::object::{Loc, MapId, ProgramType, SiteKind};
+use crate::object::{Loc, MapId, SiteKind};
 use crate::sema::hir::{self, Context, LocalId};
-use crate::types::{Type, TypeStore, align_of, size_of};
+use crate::types::{Type, TypeStore, size_of};
 
 use super::capture::{self, Captures};
-use super::{Lower, LimitError, maps};
+use super::{LimitError, Lower, maps};
 use crate::codegen::helper;
 
 /// Values larger than this go to scratch even as temporaries.
@@ -31,6 +31,8 @@ pub(super) enum Shared {
     Equal(u32),
     /// Turns addresses in scratch into a stack id: limit.
     StackId(u16),
+    /// Looks for a string of the second capacity in one of the first.
+    Search(u32, u32),
 }
 
 /// Address of a value in memory.
@@ -302,12 +304,7 @@ impl<'l, 'a> Fx<'l, 'a> {
 
     /// A context for the body of a loop of this probe, in a function of its own. `ctx` and
     /// `env` are set up by the caller.
-    pub(super) fn inner<'s>(
-        &'s mut self,
-        mut b: Builder,
-        env: Value,
-        body: u32,
-    ) -> Fx<'s, 'a>
+    pub(super) fn inner<'s>(&'s mut self, mut b: Builder, env: Value, body: u32) -> Fx<'s, 'a>
     where
         'l: 's,
     {
@@ -426,15 +423,11 @@ impl<'l, 'a> Fx<'l, 'a> {
     fn define(&mut self, v: Value, inst: crate::ir::Inst) {
         let loc = self.b.loc();
         let at = self.b.current();
-        self.b
-            .func
-            .block_mut(at)
-            .insts
-            .push(crate::ir::func::Node {
-                result: Some(v),
-                inst,
-                loc,
-            });
+        self.b.func.block_mut(at).insts.push(crate::ir::func::Node {
+            result: Some(v),
+            inst,
+            loc,
+        });
     }
 
     /// Claims scratch in the entry block and goes on in `body`.
@@ -474,11 +467,6 @@ impl<'l, 'a> Fx<'l, 'a> {
     /// The kind of context.
     pub(super) fn context(&self) -> Context {
         self.probe.map_or(Context::None, |p| p.probe.ctx)
-    }
-
-    /// The program type; functions of the script belong to none.
-    pub(super) fn program_type(&self) -> Option<ProgramType> {
-        self.probe.map(|p| p.probe.ty)
     }
 
     /// Scratch memory from byte `off` on.
@@ -551,9 +539,10 @@ impl<'l, 'a> Fx<'l, 'a> {
         Some(self.b.new_slot(size))
     }
 
-    /// A word in the frame that lives as long as the function.
-    pub(super) fn word_slot(&mut self) -> Slot {
-        self.b.new_slot(8)
+    /// Address of words in the frame that live as long as the function.
+    pub(super) fn frame_words(&mut self, n: u32) -> Value {
+        let slot = self.b.new_slot(8 * n);
+        self.b.slot_addr(slot, 0)
     }
 
     /// Where a variable lives; decided at its first use.
@@ -612,19 +601,12 @@ impl<'l, 'a> Fx<'l, 'a> {
         size_of(ty, self.types)
     }
 
-    /// Natural alignment of a value of `ty`.
-    pub(super) fn align(&self, ty: &Type) -> u32 {
-        align_of(ty, self.types)
-    }
-
     /// Leaves the probe unless the current process is the one traced.
     fn filter_pid(&mut self) {
         let Some(pid) = self.lw.program.config.pid_filter else {
             return;
         };
-        let id = self
-            .b
-            .call(helper::GET_CURRENT_PID_TGID, &[], Ty::Scalar);
+        let id = self.b.call(helper::GET_CURRENT_PID_TGID, &[], Ty::Scalar);
         let tgid = self.b.bin_imm(crate::ir::BinOp::Lshr, id, 32);
         let want = self.b.iconst(i64::from(pid));
         let go = self.b.new_block();
@@ -662,11 +644,7 @@ fn claim_function(lw: &mut Lower<'_>, map: MapId) -> FuncId {
     let key = b.slot_addr(slot, 0);
     b.store(MemTy::W, key, 0, i);
     let fd = b.map_fd(map);
-    let p = b.call(
-        helper::MAP_LOOKUP_ELEM,
-        &[fd, key],
-        Ty::MapValOrNull(map),
-    );
+    let p = b.call(helper::MAP_LOOKUP_ELEM, &[fd, key], Ty::MapValOrNull(map));
     let none = b.new_block();
     let p = b.check_null(p, none);
     let one = b.iconst(1);

@@ -95,21 +95,6 @@ impl<'a> Layouts<'a> {
         }
     }
 
-    /// A field of a record at `offset`.
-    pub(super) fn field(
-        &mut self,
-        offset: u32,
-        ty: &Type,
-        stacks: &mut dyn FnMut(StackTy) -> MapId,
-    ) -> FieldLayout {
-        FieldLayout {
-            name: String::new(),
-            offset,
-            bits: None,
-            layout: self.of(ty, stacks),
-        }
-    }
-
     fn structure(&mut self, id: StructId, stacks: &mut dyn FnMut(StackTy) -> MapId) -> Layout {
         let def = self.store.struct_def(id);
         let mut fields = Vec::new();

@@ -11,9 +11,6 @@ use crate::types::{Type, tuple_offsets};
 
 use super::fx::{Addr, Fx, env};
 
-/// Most rounds of `bpf_loop` (BPF_MAX_LOOPS).
-const MAX_ROUNDS: i64 = 8 * 1024 * 1024;
-
 impl<'a> Fx<'_, 'a> {
     fn next_body(&mut self) -> u32 {
         // Any number but 0 marks a callback; the analysis has its own numbering.
@@ -22,8 +19,7 @@ impl<'a> Fx<'_, 'a> {
 
     /// The environment's address.
     fn env(&mut self) -> Value {
-        self.env
-            .expect("functions with loops have an environment")
+        self.env.expect("functions with loops have an environment")
     }
 
     /// Ends the probe (or script function) with `v`, from inside any loop.
@@ -89,7 +85,6 @@ impl<'a> Fx<'_, 'a> {
         let code = self
             .b
             .call(helper::LOOP, &[rounds, fp, e, flags], Ty::Scalar);
-        let _ = MAX_ROUNDS;
         self.check_code(code, SiteKind::Helper, "loop");
         self.check_leave();
         self.b.jump(done, &[]);

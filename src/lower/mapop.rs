@@ -454,9 +454,7 @@ impl<'a> Fx<'_, 'a> {
         let mut delete = |fx: &mut Self, key: Addr| {
             let fd = fx.b.map_fd(plan.id);
             let k = fx.pointer(key);
-            let code = fx
-                .b
-                .call(helper::MAP_DELETE_ELEM, &[fd, k], Ty::Scalar);
+            let code = fx.b.call(helper::MAP_DELETE_ELEM, &[fd, k], Ty::Scalar);
             let zero = fx.b.iconst(0);
             fx.select_bool(Cond::Eq, code, zero)
         };
@@ -502,12 +500,7 @@ impl<'a> Fx<'_, 'a> {
     }
 
     /// `find(@m, k, $v)`
-    pub(super) fn map_find(
-        &mut self,
-        map: MapRef,
-        key: Option<&'a Expr>,
-        local: LocalId,
-    ) -> Value {
+    pub(super) fn map_find(&mut self, map: MapRef, key: Option<&'a Expr>, local: LocalId) -> Value {
         let plan = self.plan(map);
         let mark = self.mark();
         let key = self.key(&plan, key);

@@ -6,9 +6,7 @@
 //! * Keyed maps are hashes; aggregations per-CPU ones. Histograms with keys append the bucket
 //!   to the key, so that a key costs what its buckets need.
 
-use crate::object::{
-    AggStorage, Layout, MapDef, MapId, MapKind, MapRole, MapValue, UserMap,
-};
+use crate::object::{AggStorage, Layout, MapDef, MapId, MapKind, MapRole, MapValue, UserMap};
 use crate::sema::hir::{self, DeclaredKind};
 use crate::types::{AggKind, AggTy, StackTy, Type, TypeStore, size_of};
 

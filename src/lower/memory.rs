@@ -7,7 +7,6 @@ use crate::ir::{BinOp, FuncId, FuncKind, Value};
 use crate::sema::hir::{Expr, ExprKind, LocalId};
 use crate::types::{Type, tuple_offsets};
 
-use super::call::Lowering;
 use super::fx::{Addr, Fx, Shared};
 
 /// Memories up to this many bytes are compared inline.
@@ -22,8 +21,15 @@ impl<'a> Fx<'_, 'a> {
         while len > 0 && at.align() < 8 && len >= u32::from(at.align()) {
             let size = at.align();
             let zero = self.b.iconst(0);
-            self.b
-                .store(MemTy { size, signed: false }, at.ptr, at.off, zero);
+            self.b.store(
+                MemTy {
+                    size,
+                    signed: false,
+                },
+                at.ptr,
+                at.off,
+                zero,
+            );
             at = at.plus(u32::from(size));
             len -= u32::from(size);
             if at.base_align < 8 {
@@ -45,15 +51,21 @@ impl<'a> Fx<'_, 'a> {
     /// Copies bytes between objects.
     pub(super) fn copy(&mut self, dst: Addr, src: Addr, len: u32) {
         let align = dst.align().min(src.align());
-        self.b
-            .copy(dst.ptr, dst.off, src.ptr, src.off, len, align);
+        self.b.copy(dst.ptr, dst.off, src.ptr, src.off, len, align);
     }
 
     /// Stores a scalar of type `ty`.
     pub(super) fn store_scalar(&mut self, ty: &Type, at: Addr, v: Value) {
         let (size, _) = self.scalar_shape(ty);
-        self.b
-            .store(MemTy { size, signed: false }, at.ptr, at.off, v);
+        self.b.store(
+            MemTy {
+                size,
+                signed: false,
+            },
+            at.ptr,
+            at.off,
+            v,
+        );
     }
 
     /// Loads a scalar of type `ty`.
@@ -178,9 +190,9 @@ impl<'a> Fx<'_, 'a> {
             }
             ExprKind::Block(block) => self.block_into(block, dst),
             ExprKind::Cast(inner) => self.cast_memory(inner, &e.ty, dst),
-            ExprKind::Call(call) => match call.builtin.lower {
-                Lowering::Memory(f) => f(self, call, &e.ty, dst),
-                _ => unreachable!("{} does not give memory", call.builtin.name),
+            ExprKind::Call(call) => match call.builtin.lower.memory() {
+                Some(f) => f(self, call, &e.ty, dst),
+                None => unreachable!("{} does not give memory", call.builtin.name),
             },
             _ => unreachable!("this is a bug in rtrace: {:?} in memory", e.kind),
         }
@@ -273,7 +285,7 @@ impl<'a> Fx<'_, 'a> {
         if let ExprKind::Call(call) = &e.kind
             && call.builtin.name == "str"
             && let Type::Str(cap) = e.ty
-            && let Lowering::Memory(f) = call.builtin.lower
+            && let Some(f) = call.builtin.lower.memory()
             && len < cap
         {
             // One byte more than is compared, so that a longer string is not cut to be equal.
@@ -335,7 +347,10 @@ impl<'a> Fx<'_, 'a> {
                 while u32::from(size) > len - i {
                     size /= 2;
                 }
-                let mem = MemTy { size, signed: false };
+                let mem = MemTy {
+                    size,
+                    signed: false,
+                };
                 let p = self.b.load(mem, x.ptr, x.off);
                 let q = self.b.load(mem, y.ptr, y.off);
                 let next = self.b.new_block();
@@ -425,9 +440,7 @@ impl<'a> Fx<'_, 'a> {
         use crate::types::AddrSpace;
         let (id, name) = match space {
             AddrSpace::User => (helper::PROBE_READ_USER, "probe_read_user"),
-            AddrSpace::Kernel | AddrSpace::Bpf => {
-                (helper::PROBE_READ_KERNEL, "probe_read_kernel")
-            }
+            AddrSpace::Kernel | AddrSpace::Bpf => (helper::PROBE_READ_KERNEL, "probe_read_kernel"),
             AddrSpace::None => (helper::PROBE_READ, "probe_read"),
         };
         let to = self.pointer(dst);

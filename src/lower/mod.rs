@@ -157,6 +157,9 @@ pub struct Lower<'a> {
     /// Bytes of a scratch slot that the hungriest function uses.
     scratch_size: u32,
     shared: HashMap<fx::Shared, ir::FuncId>,
+    /// Text tables by capacity of their entries, with their number.
+    tables: HashMap<(call::tables::Table, u32), (MapId, u32)>,
+    start_map: Option<MapId>,
     /// The event of runtime errors.
     error_event: Option<EventId>,
     errors: Vec<LimitError>,
@@ -177,6 +180,8 @@ impl<'a> Lower<'a> {
             scratch_map: None,
             scratch_size: 0,
             shared: HashMap::new(),
+            tables: HashMap::new(),
+            start_map: None,
             error_event: None,
             errors: Vec::new(),
         };
@@ -231,6 +236,25 @@ impl<'a> Lower<'a> {
         id
     }
 
+    /// The word that holds the time of the start.
+    fn start_map(&mut self) -> MapId {
+        if let Some(id) = self.start_map {
+            return id;
+        }
+        let id = self.add_map(MapDef {
+            name: "start".into(),
+            kind: crate::object::MapKind::Array,
+            key_size: 4,
+            value_size: 8,
+            max_entries: 1,
+            flags: 0,
+            init: None,
+            role: crate::object::MapRole::Start,
+        });
+        self.start_map = Some(id);
+        id
+    }
+
     /// The stack map of a type.
     fn stacks_map(&mut self, ty: StackTy) -> MapId {
         stacks_map(&mut self.stacks, &mut self.module.maps, ty)
@@ -244,11 +268,7 @@ impl<'a> Lower<'a> {
     }
 }
 
-fn stacks_map(
-    known: &mut HashMap<u16, MapId>,
-    maps: &mut Vec<MapDef>,
-    ty: StackTy,
-) -> MapId {
+fn stacks_map(known: &mut HashMap<u16, MapId>, maps: &mut Vec<MapDef>, ty: StackTy) -> MapId {
     *known.entry(ty.limit).or_insert_with(|| {
         maps.push(maps::stacks_map(ty));
         MapId(maps.len() as u32 - 1)

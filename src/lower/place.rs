@@ -165,9 +165,7 @@ impl<'a> Fx<'_, 'a> {
                 } else {
                     self.b.load(MemTy::DW, ctx, 8 * n)
                 };
-                let v = self
-                    .b
-                    .bin_imm(BinOp::Lshr, v, 8 * i64::from(off - 8 * n));
+                let v = self.b.bin_imm(BinOp::Lshr, v, 8 * i64::from(off - 8 * n));
                 self.b.ext(mem.signed, mem.size * 8, v)
             }
             Context::Iter => self.load_raw_ctx(off, mem),

@@ -3,7 +3,7 @@
 use crate::codegen::helper;
 use crate::ir::builder::Builder;
 use crate::ir::inst::{Cond, MemTy, Ty};
-use crate::ir::{Block, FuncId, FuncKind, Value};
+use crate::ir::{FuncId, FuncKind, Value};
 use crate::object::{Event, EventId, EventKind, Loc, Site, SiteId, SiteKind};
 
 use super::Lower;
@@ -151,10 +151,5 @@ impl Fx<'_, '_> {
         self.report_failure(kind, helper, code);
         self.b.jump(next, &[]);
         self.b.switch_to(next);
-    }
-
-    /// A new block, entered by the cold side of a check.
-    pub(super) fn block_after(&mut self) -> Block {
-        self.b.new_block()
     }
 }

@@ -56,9 +56,11 @@ impl Fx<'_, '_> {
         let key = self.pointer(word);
         let value = self.pointer(buf);
         let flags = self.b.iconst(0);
-        let code = self
-            .b
-            .call(helper::MAP_UPDATE_ELEM, &[fd, key, value, flags], Ty::Scalar);
+        let code = self.b.call(
+            helper::MAP_UPDATE_ELEM,
+            &[fd, key, value, flags],
+            Ty::Scalar,
+        );
         self.check_code(code, SiteKind::Stack, "map_update_elem");
         self.b.jump(done, &[]);
         self.b.switch_to(done);
@@ -74,9 +76,7 @@ impl Fx<'_, '_> {
         match ty.kind {
             StackKind::Kernel => self.b.iconst(0),
             StackKind::User => {
-                let id = self
-                    .b
-                    .call(helper::GET_CURRENT_PID_TGID, &[], Ty::Scalar);
+                let id = self.b.call(helper::GET_CURRENT_PID_TGID, &[], Ty::Scalar);
                 self.b.bin_imm(BinOp::Lshr, id, 32)
             }
         }
@@ -91,7 +91,13 @@ impl Fx<'_, '_> {
         if ty.kind == StackKind::User
             && entry
             && ty.limit >= 2
-            && matches!(self.context(), Context::PtRegs { user: true, ret: false })
+            && matches!(
+                self.context(),
+                Context::PtRegs {
+                    user: true,
+                    ret: false
+                }
+            )
         {
             return self.insert_caller(ty, at, n);
         }
@@ -176,8 +182,7 @@ impl Fx<'_, '_> {
         let mut b = Builder::new(name, FuncKind::Static, &[Ty::MapVal(map)]);
         let p = b.param(0);
         let frames = b.load(MemTy::DW, p, 0);
-        let (head, more, body, done) =
-            (b.new_block(), b.new_block(), b.new_block(), b.new_block());
+        let (head, more, body, done) = (b.new_block(), b.new_block(), b.new_block(), b.new_block());
         let i = b.block_param(head, Ty::Scalar);
         let h = b.block_param(head, Ty::Scalar);
         let zero = b.iconst(0);

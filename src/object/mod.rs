@@ -156,6 +156,8 @@ pub enum MapRole {
         /// Most frames.
         limit: u16,
     },
+    /// One `u64`: boot-time nanoseconds at the start of the run, written by the loader.
+    Start,
     /// Anything else that programs keep for themselves.
     Internal,
 }

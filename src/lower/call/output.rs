@@ -1,0 +1,328 @@
+//! Functions whose effect is output: records for user space.
+
+use crate::codegen::helper;
+use crate::ir::Value;
+use crate::ir::inst::{Cond, MemTy, Ty};
+use crate::object::{
+    Conv, EventKind, FieldLayout, Format, Layout, Piece, RECORD_HEADER, SiteKind, Stream,
+};
+use crate::sema::hir::{Arg, Call};
+use crate::types::{AddrSpace, AggKind, Type};
+
+use super::super::fx::Fx;
+use super::{expr, text, time_format};
+
+/// Most strings that `join()` prints.
+const JOIN_STRINGS: u32 = 16;
+/// Most bytes of each, terminator included.
+const JOIN_BYTES: u32 = 1024;
+
+fn format(call: &Call) -> &Format {
+    match call.args.first() {
+        Some(Arg::Format(f)) => f,
+        other => unreachable!("{}: {other:?} is no format", call.builtin.name),
+    }
+}
+
+fn formatted<'a>(
+    fx: &mut Fx<'_, 'a>,
+    call: &'a Call,
+    kind: impl FnOnce(Format, Vec<FieldLayout>) -> EventKind,
+) {
+    let mut fields = fx.fields(&call.args[1..], RECORD_HEADER);
+    let layouts = std::mem::take(&mut fields.layouts);
+    let kind = kind(format(call).clone(), layouts);
+    fx.record(kind, fields.size, |fx, rec| fx.fill(fields, rec));
+}
+
+fn to_stream<'a>(fx: &mut Fx<'_, 'a>, call: &'a Call, stream: Stream) {
+    formatted(fx, call, |format, args| EventKind::Printf {
+        stream,
+        format,
+        args,
+    });
+}
+
+/// `printf`
+pub fn printf<'a>(fx: &mut Fx<'_, 'a>, call: &'a Call) {
+    to_stream(fx, call, Stream::Out);
+}
+
+/// `errorf`
+pub fn errorf<'a>(fx: &mut Fx<'_, 'a>, call: &'a Call) {
+    to_stream(fx, call, Stream::Error);
+}
+
+/// `warnf`
+pub fn warnf<'a>(fx: &mut Fx<'_, 'a>, call: &'a Call) {
+    to_stream(fx, call, Stream::Warning);
+}
+
+/// `system`
+pub fn system<'a>(fx: &mut Fx<'_, 'a>, call: &'a Call) {
+    formatted(fx, call, |format, args| EventKind::System { format, args });
+}
+
+/// `cat`
+pub fn cat<'a>(fx: &mut Fx<'_, 'a>, call: &'a Call) {
+    formatted(fx, call, |format, args| EventKind::Cat { format, args });
+}
+
+/// `print`
+pub fn print<'a>(fx: &mut Fx<'_, 'a>, call: &'a Call) {
+    match &call.args[..] {
+        [Arg::Map(map), ..] => {
+            let map = fx.plan(*map).id;
+            let top = match call.args.get(1) {
+                Some(Arg::Int(n)) => *n as u32,
+                _ => 0,
+            };
+            let div = match call.args.get(2) {
+                Some(Arg::Int(n)) => (*n).max(1) as u64,
+                _ => 1,
+            };
+            fx.record(
+                EventKind::PrintMap { map, top, div },
+                RECORD_HEADER,
+                |_, _| {},
+            );
+        }
+        [Arg::MapElem(map, Some(key)), ..] => print_elem(fx, *map, key),
+        [Arg::MapElem(map, None), ..] => {
+            let map = fx.plan(*map).id;
+            let kind = EventKind::PrintMap {
+                map,
+                top: 0,
+                div: 1,
+            };
+            fx.record(kind, RECORD_HEADER, |_, _| {});
+        }
+        [Arg::Expr(_), ..] => {
+            let mut fields = fx.fields(&call.args[..1], RECORD_HEADER);
+            let value = fields.layouts.remove(0);
+            fx.record(EventKind::Print { value }, fields.size, |fx, rec| {
+                fx.fill(fields, rec);
+            });
+        }
+        other => unreachable!("print of {other:?}"),
+    }
+}
+
+/// `print(@m[k])`: key and value as they are now.
+fn print_elem<'a>(
+    fx: &mut Fx<'_, 'a>,
+    map: crate::sema::hir::MapRef,
+    key: &'a crate::sema::hir::Expr,
+) {
+    let plan = fx.plan(map);
+    let mark = fx.mark();
+    let key_at = fx.key(&plan, Some(key));
+    let key_field = FieldLayout {
+        name: String::new(),
+        offset: RECORD_HEADER,
+        bits: None,
+        layout: fx.lw.layout(&key.ty),
+    };
+    let at = (RECORD_HEADER + plan.key_size).next_multiple_of(8);
+    let reduced: Option<Value> = plan.agg().map(|_| fx.sum_over_cpus(&plan, key_at));
+    let stats = matches!(plan.agg().map(|a| a.kind), Some(AggKind::Stats));
+    let (layout, size) = match &plan.value {
+        Type::Agg(t) => {
+            let word = Layout::Int {
+                signed: t.signed && t.kind != AggKind::Count,
+                size: 8,
+            };
+            if stats {
+                let field = |name: &str, offset| FieldLayout {
+                    name: name.into(),
+                    offset,
+                    bits: None,
+                    layout: word.clone(),
+                };
+                let fields = vec![field("count", 0), field("average", 8), field("total", 16)];
+                (Layout::Struct { fields, size: 24 }, 24)
+            } else {
+                (word, 8)
+            }
+        }
+        ty => (fx.lw.layout(ty), fx.size(ty)),
+    };
+    let parts = stats.then(|| fx.stats_parts(&plan, key_at));
+    let value = FieldLayout {
+        name: String::new(),
+        offset: at,
+        bits: None,
+        layout,
+    };
+    let kind = EventKind::PrintElem {
+        map: plan.id,
+        key: key_field,
+        value,
+    };
+    fx.record(kind, at + size, |fx, rec| {
+        fx.copy(rec.plus(RECORD_HEADER), key_at, plan.key_size);
+        let to = rec.plus(at);
+        if let (Some((count, total)), Some(mean)) = (parts, reduced) {
+            for (off, v) in [(0, count), (8, mean), (16, total)] {
+                fx.b.store(MemTy::DW, to.ptr, to.off + off, v);
+            }
+            return;
+        }
+        if let Some(v) = reduced {
+            fx.b.store(MemTy::DW, to.ptr, to.off, v);
+            return;
+        }
+        let p = fx.lookup(&plan, key_at);
+        let (none, some, join) = (fx.b.new_block(), fx.b.new_block(), fx.b.new_block());
+        let zero = fx.b.iconst(0);
+        fx.b.br(Cond::Ne, p, zero, some, none);
+        fx.b.switch_to(some);
+        let p = fx.b.non_null(p);
+        let ty = plan.value.clone();
+        fx.copy_value(&ty, to, super::super::fx::Addr::new(p), size);
+        fx.b.jump(join, &[]);
+        fx.b.switch_to(none);
+        fx.zero(to, size);
+        fx.b.jump(join, &[]);
+        fx.b.switch_to(join);
+    });
+    fx.release(mark);
+}
+
+/// `time`
+pub fn time<'a>(fx: &mut Fx<'_, 'a>, call: &'a Call) {
+    let kind = EventKind::Time(time_format(call, 0));
+    fx.record(kind, RECORD_HEADER, |_, _| {});
+}
+
+/// `exit`
+pub fn exit<'a>(fx: &mut Fx<'_, 'a>, call: &'a Call) {
+    let code = match call.args.first() {
+        Some(_) => fx.number(call, 0),
+        None => fx.b.iconst(0),
+    };
+    send_exit(fx, code);
+}
+
+fn send_exit(fx: &mut Fx<'_, '_>, code: Value) {
+    let kind = EventKind::Exit {
+        code: RECORD_HEADER,
+    };
+    fx.record(kind, RECORD_HEADER + 8, |fx, rec| {
+        let at = rec.plus(RECORD_HEADER);
+        fx.b.store(MemTy::DW, at.ptr, at.off, code);
+    });
+}
+
+/// `unwatch`
+pub fn unwatch<'a>(fx: &mut Fx<'_, 'a>, call: &'a Call) {
+    let addr = fx.scalar(expr(call, 0));
+    let kind = EventKind::Unwatch {
+        addr: RECORD_HEADER,
+    };
+    fx.record(kind, RECORD_HEADER + 8, |fx, rec| {
+        let at = rec.plus(RECORD_HEADER);
+        fx.b.store(MemTy::DW, at.ptr, at.off, addr);
+    });
+}
+
+/// `assert`: reports, and ends the run with 1.
+pub fn assert<'a>(fx: &mut Fx<'_, 'a>, call: &'a Call) {
+    let (good, bad) = (fx.b.new_block(), fx.b.new_block());
+    fx.condition(expr(call, 0), good, bad);
+    fx.b.switch_to(bad);
+    let code = fx.b.iconst(0);
+    fx.report_message(SiteKind::Assert, "", code, text(call, 1));
+    let one = fx.b.iconst(1);
+    send_exit(fx, one);
+    let result = fx.b.iconst(1);
+    fx.return_from_probe(result);
+    fx.b.switch_to(good);
+}
+
+/// `join`: the strings of an array of pointers, up to a null pointer.
+pub fn join<'a>(fx: &mut Fx<'_, 'a>, call: &'a Call) {
+    let argv = expr(call, 0);
+    let space = match fx.space(&argv.ty) {
+        AddrSpace::None => AddrSpace::User,
+        s => s,
+    };
+    let argv = fx.scalar(argv);
+    let cap = JOIN_BYTES.min(fx.lw.program.config.max_strlen.max(1));
+    let count = RECORD_HEADER;
+    let first = RECORD_HEADER + 8;
+    let args = (0..JOIN_STRINGS)
+        .map(|i| FieldLayout {
+            name: String::new(),
+            offset: first + i * cap,
+            bits: None,
+            layout: Layout::Str(cap),
+        })
+        .collect();
+    let kind = EventKind::Join {
+        sep: text(call, 1).to_owned(),
+        count,
+        args,
+    };
+    let word = fx.temp(8);
+    fx.record(kind, first + JOIN_STRINGS * cap, |fx, rec| {
+        let end = fx.b.new_block();
+        let n = rec.plus(count);
+        fx.b.store_imm(MemTy::DW, n.ptr, n.off, 0);
+        for i in 0..JOIN_STRINGS {
+            let at = fx.b.add_imm(argv, 8 * i64::from(i));
+            fx.probe_read(space, word, 8, at);
+            let p = fx.b.load(MemTy::DW, word.ptr, word.off);
+            let more = fx.b.new_block();
+            let zero = fx.b.iconst(0);
+            fx.b.br(Cond::Eq, p, zero, end, more);
+            fx.b.switch_to(more);
+            let to = rec.plus(first + i * cap);
+            let len = fx.b.iconst(i64::from(cap));
+            fx.probe_read_str(space, to, cap, len, p);
+            fx.b.store_imm(MemTy::W, n.ptr, n.off, i64::from(i) + 1);
+        }
+        fx.b.jump(end, &[]);
+        fx.b.switch_to(end);
+    });
+}
+
+/// `debugf`: the kernel formats; at most three arguments.
+pub fn debugf<'a>(fx: &mut Fx<'_, 'a>, call: &'a Call) {
+    let mut pattern = String::new();
+    for piece in &format(call).pieces {
+        match piece {
+            Piece::Text(t) => pattern.push_str(&t.replace('%', "%%")),
+            Piece::Spec(s) => pattern.push_str(match s.conv {
+                Conv::Signed => "%lld",
+                Conv::Unsigned => "%llu",
+                Conv::Hex | Conv::HexUpper | Conv::Octal => "%llx",
+                Conv::Pointer => "%px",
+                _ => "%s",
+            }),
+        }
+    }
+    let mut values = Vec::new();
+    for a in &call.args[1..] {
+        let Arg::Expr(e) = a else { continue };
+        let v = if e.ty.is_scalar() {
+            fx.scalar(e)
+        } else {
+            let at = fx.memory(e);
+            fx.pointer(at)
+        };
+        values.push(v);
+    }
+    let at = fx.literal(&pattern);
+    let p = fx.pointer(at);
+    let n = fx.b.iconst(pattern.len() as i64 + 1);
+    let mut args = vec![p, n];
+    args.extend(values.into_iter().take(3));
+    fx.b.call(helper::TRACE_PRINTK, &args, Ty::Scalar);
+}
+
+/// `skboutput`
+pub fn skboutput<'a>(fx: &mut Fx<'_, 'a>, call: &'a Call, _: &Type) -> Value {
+    fx.unsupported(call);
+    fx.b.iconst(0)
+}

@@ -1,0 +1,14 @@
+//! Stacks as values.
+
+use crate::sema::hir::Call;
+use crate::types::Type;
+
+use super::super::fx::{Addr, Fx};
+
+/// `kstack`, `ustack`
+pub fn stack<'a>(fx: &mut Fx<'_, 'a>, call: &'a Call, ty: &Type, dst: Addr) {
+    match ty {
+        Type::Stack(ty) => fx.stack_handle(*ty, dst),
+        _ => fx.unsupported(call),
+    }
+}
