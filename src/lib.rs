@@ -8,6 +8,7 @@
 pub mod builtins;
 pub mod cli;
 pub mod codegen;
+pub mod compile;
 pub mod ctypes;
 pub mod diag;
 pub mod env;

@@ -79,6 +79,14 @@ impl SourceFile {
         }
     }
 
+    /// The byte of a position; the end of the text past it.
+    pub fn offset(&self, line: u32, col: u32) -> u32 {
+        let i = (line as usize).saturating_sub(1);
+        let start = self.line_starts.get(i).copied();
+        let end = self.text.len() as u32;
+        start.map_or(end, |s| (s + col.saturating_sub(1)).min(end))
+    }
+
     /// The text of a line (from 1), without its newline; empty past the end.
     pub fn line(&self, line: u32) -> &str {
         let i = (line as usize).saturating_sub(1);
@@ -112,6 +120,16 @@ impl SourceMap {
             line_starts,
         });
         FileId(self.files.len() as u32 - 1)
+    }
+
+    /// Number of texts.
+    pub fn len(&self) -> u32 {
+        self.files.len() as u32
+    }
+
+    /// Whether there is no text.
+    pub fn is_empty(&self) -> bool {
+        self.files.is_empty()
     }
 
     /// The text with this id.

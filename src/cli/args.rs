@@ -148,6 +148,8 @@ pub struct Args {
     pub avoid: Vec<Avoid>,
     /// `--engine`
     pub engine: Engine,
+    /// `-O0`
+    pub no_optimise: bool,
     /// `--dry-run`
     pub dry_run: bool,
     /// `-o`
@@ -233,6 +235,7 @@ pub fn parse(argv: &[OsString]) -> Result<Args, Refusal> {
             .flat_map(|dirs| std::env::split_paths(dirs))
             .collect(),
         engine: engine(m.value("engine"))?,
+        no_optimise: optimise(&m)?,
         dry_run: m.is_set("dry_run"),
         output: m.value("output").map(PathBuf::from),
         format: format(m.value("format"))?,
@@ -370,6 +373,17 @@ fn engine(value: Option<&OsStr>) -> Result<Engine, Refusal> {
         Some(b"user") => Ok(Engine::User),
         Some(_) => Err(Refusal::usage(
             "ERROR: USAGE: --engine must be either 'kernel' or 'user'.",
+        )),
+    }
+}
+
+/// Whether `-O` says to leave the optimiser out.
+fn optimise(m: &Matches<'_>) -> Result<bool, Refusal> {
+    match m.value("optimise").map(OsStr::as_bytes) {
+        None | Some(b"2") => Ok(false),
+        Some(b"0") => Ok(true),
+        Some(_) => Err(Refusal::usage(
+            "ERROR: USAGE: -O must be either '0' or '2'.",
         )),
     }
 }

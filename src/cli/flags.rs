@@ -95,6 +95,7 @@ pub static FLAGS: &[Row] = rows! {
         debug 'd' "debug" Many("STAGES"), "Print ast, hir, ir, regs, bpf, object, verifier, timing or all";
         emit_elf _ "emit-elf" One("FILE"), "Write the compiled program to FILE";
         aot _ "aot" One("FILE"), "";
+        optimise 'O' _ One("LEVEL"), "Optimise: 0 not at all, 2 all passes (default)";
         help 'h' "help" Nothing, "Show this help";
         version 'V' "version" Nothing, "Show the version";
     }

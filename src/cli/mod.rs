@@ -13,6 +13,7 @@ mod info;
 mod input;
 mod list;
 pub mod run;
+mod script;
 mod terminal;
 
 use std::ffi::OsString;
@@ -77,7 +78,7 @@ fn dispatch(args: &Args) -> i32 {
     if args.mode == Mode::Format {
         return commands::format_one(&input);
     }
-    REFUSED
+    script::main(input, args)
 }
 
 /// `-l` with a search, or without one.

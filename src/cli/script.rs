@@ -1,0 +1,246 @@
+//! A script from its text to its exit code: compiles, prints what `-d` asks for, runs.
+
+use std::collections::HashMap;
+use std::fmt::Write as _;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::args::{Args, Engine, Mode, Stage as Dump};
+use super::imports::FileLoader;
+use super::input::Input;
+use super::terminal::{colour, complain, say};
+use super::{REFUSED, run};
+use crate::compile::{self, Observer, Stage};
+use crate::ctypes;
+use crate::diag::{Diagnostics, Severity, render};
+use crate::env::{Env as _, HostEnv, HostOptions};
+use crate::facts::FactOptions;
+use crate::ir::pass;
+use crate::object::Object;
+use crate::runtime::child::Child;
+use crate::sema;
+use crate::source::SourceMap;
+
+/// Compiles and runs a script.
+pub fn main(input: Input, args: &Args) -> i32 {
+    let child = match &args.command {
+        Some(command) => match Child::spawn(command) {
+            Ok(child) => Some(child),
+            Err(e) => {
+                complain(&format!("ERROR: {e}"));
+                return REFUSED;
+            }
+        },
+        None => None,
+    };
+    let env = Arc::new(HostEnv::new(HostOptions {
+        functions: args.traceable_functions.clone(),
+        btf: std::env::var_os("BPFTRACE_BTF").map(Into::into),
+    }));
+    let mut dumps = Dumps::new(args);
+    let cpid = child.as_ref().map(Child::pid);
+    let Some(object) = compile(input, args, &env, cpid, &mut dumps) else {
+        return REFUSED;
+    };
+    dumps.timing();
+    if args.mode == Mode::Codegen {
+        return 0;
+    }
+    if args.list {
+        list(&object);
+        return 0;
+    }
+    run::run(object, args, env, child)
+}
+
+/// Compiles; diagnostics go to standard error.
+fn compile(
+    input: Input,
+    args: &Args,
+    env: &HostEnv,
+    cpid: Option<u32>,
+    dumps: &mut Dumps,
+) -> Option<Object> {
+    let mut sources = SourceMap::default();
+    let file = sources.add(input.name, input.text);
+    let includes: Vec<String> = args
+        .includes
+        .iter()
+        .map(|p| p.display().to_string())
+        .collect();
+    let mut loader = FileLoader::new(&args.include_dirs);
+    let wants_btf = sources.file(file).text.contains('#') || !includes.is_empty();
+    let options = compile::Options {
+        sema: script_options(args, env, cpid),
+        facts: FactOptions {
+            pid: args.pid,
+            unsafe_: args.allow_unsafe,
+            debug_dirs: args.debuginfo.clone(),
+        },
+        headers: ctypes::Options {
+            include_dirs: &args.include_dirs,
+            include_first: &includes,
+            have_btf: wants_btf && env.btf().is_some(),
+            ..ctypes::Options::default()
+        },
+        loader: &mut loader,
+        passes: pass::Options {
+            level: if args.no_optimise {
+                pass::Level::O0
+            } else {
+                pass::Level::O2
+            },
+            without: Vec::new(),
+        },
+    };
+    let done = compile::compile(&mut sources, file, env, options, dumps);
+    report(&done.diags, &sources, args);
+    done.object
+}
+
+/// Prints diagnostics.
+fn report(diags: &Diagnostics, sources: &SourceMap, args: &Args) {
+    let mut shown = Diagnostics::new();
+    for d in diags.sorted() {
+        if d.severity == Severity::Error || !args.no_warnings {
+            shown.push(d.clone());
+        }
+    }
+    if shown.is_empty() {
+        return;
+    }
+    let style = render::Style {
+        color: colour(),
+        codes: args.verbose > 0,
+    };
+    complain(render::text(&shown, sources, style).trim_end_matches('\n'));
+}
+
+/// What the command line says about the script.
+fn script_options(args: &Args, env: &HostEnv, cpid: Option<u32>) -> sema::env::Options {
+    let mut positional = Vec::new();
+    let mut named = Vec::new();
+    for p in &args.params {
+        match p.strip_prefix("--") {
+            Some(option) if !option.is_empty() => match option.split_once('=') {
+                Some((name, value)) => named.push((name.to_owned(), Some(value.to_owned()))),
+                None => named.push((option.to_owned(), None)),
+            },
+            _ => positional.push(p.clone()),
+        }
+    }
+    let own = |name: &str| name.starts_with("BPFTRACE_") || name.starts_with("RTRACE_");
+    let vars: HashMap<_, _> = std::env::vars_os()
+        .filter_map(|(k, v)| Some((k.into_string().ok()?, v.into_string().ok()?)))
+        .filter(|(k, _)| own(k))
+        .collect();
+    sema::env::Options {
+        positional,
+        named,
+        pid: args.pid.or(cpid),
+        cpid,
+        unsafe_: args.allow_unsafe,
+        warn_helpers: args.helper_warnings,
+        test: args.mode == Mode::Test,
+        bench: args.mode == Mode::Bench,
+        env: vars,
+        // The kernel numbers processes itself where rtrace runs in the initial namespace; the
+        // interpreter knows only one.
+        pid_ns: (args.engine == Engine::Kernel)
+            .then(|| env.machine().pid_namespace.as_ref())
+            .flatten()
+            .filter(|ns| !ns.is_initial())
+            .map(|ns| (ns.dev, ns.inode)),
+    }
+}
+
+/// `-l` with a program: the probes it attaches, without begin and end.
+fn list(object: &Object) {
+    let mut names: Vec<&str> = object
+        .attach
+        .iter()
+        .map(|a| a.name.as_str())
+        .filter(|n| !matches!(*n, "begin" | "end" | "BEGIN" | "END"))
+        .collect();
+    names.dedup();
+    let mut text = String::new();
+    for n in names {
+        let _ = writeln!(text, "{n}");
+    }
+    say(&text);
+}
+
+/// Prints the stages that `-d` names.
+struct Dumps {
+    wanted: Vec<Dump>,
+    times: Vec<(&'static str, Duration)>,
+    last_ir: Option<String>,
+}
+
+impl Dumps {
+    fn new(args: &Args) -> Self {
+        Self {
+            wanted: args.dump.clone(),
+            times: Vec::new(),
+            last_ir: None,
+        }
+    }
+
+    fn wants(&self, stage: Dump) -> bool {
+        self.wanted.contains(&stage)
+    }
+
+    /// The table of `-d timing`.
+    fn timing(&self) {
+        if !self.wants(Dump::Timing) {
+            return;
+        }
+        let mut text = String::new();
+        let mut total = Duration::ZERO;
+        for (phase, time) in &self.times {
+            total += *time;
+            let _ = writeln!(text, "{phase:<12} {:>10.1} us", time.as_secs_f64() * 1e6);
+        }
+        let _ = write!(
+            text,
+            "{:<12} {:>10.1} us",
+            "total",
+            total.as_secs_f64() * 1e6
+        );
+        complain(&text);
+    }
+}
+
+impl Observer for Dumps {
+    fn stage(&mut self, stage: Stage, text: &mut dyn FnMut() -> String) {
+        let dump = match stage {
+            Stage::Ast => Dump::Ast,
+            Stage::Hir => Dump::Hir,
+            Stage::Ir | Stage::IrPass(_) => Dump::Ir,
+            Stage::Regs => Dump::Regs,
+            Stage::Bpf => Dump::Bpf,
+            Stage::Object => Dump::Object,
+        };
+        if !self.wants(dump) {
+            return;
+        }
+        let text = text();
+        if dump == Dump::Ir {
+            if self.last_ir.as_ref() == Some(&text) {
+                return;
+            }
+            let title = match stage {
+                Stage::IrPass(name) => name,
+                _ => "lower",
+            };
+            say(&format!("; after {title}\n{text}"));
+            self.last_ir = Some(text);
+            return;
+        }
+        say(&text);
+    }
+
+    fn took(&mut self, phase: &'static str, time: Duration) {
+        self.times.push((phase, time));
+    }
+}
