@@ -12,7 +12,8 @@
 //! ```
 
 use std::os::fd::AsFd;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use libbpf_sys::{BPF_RINGBUF_BUSY_BIT, BPF_RINGBUF_DISCARD_BIT, BPF_RINGBUF_HDR_SZ};
 
@@ -27,15 +28,38 @@ const HEADER: u64 = BPF_RINGBUF_HDR_SZ as u64;
 /// room as it goes.
 const COMMIT_EVERY: usize = 64;
 
+/// Most bytes of records that are kept in our own memory while nobody takes them.
+const MAX_STASH: usize = 64 << 20;
+
+/// How often the ring buffer is looked at while its consumer is busy: often enough that 4 MiB
+/// do not fill up in between.
+const LOOK: Duration = Duration::from_micros(200);
+
 /// The consumer's end of a ring buffer. There must be only one per map.
 #[derive(Debug)]
 pub struct RingBuf {
+    ring: Ring,
+    stash: Stash,
+}
+
+/// The shared memory.
+#[derive(Debug)]
+struct Ring {
     consumer: Mapping,
     producer: Mapping,
     /// Bytes of data, a power of two.
     size: u64,
     page: usize,
     position: u64,
+}
+
+/// Records that had to be moved out of the shared memory; they come before those in it.
+#[derive(Debug, Default)]
+struct Stash {
+    bytes: Vec<u8>,
+    lengths: Vec<u32>,
+    /// Records, and bytes of them, that were consumed.
+    taken: (usize, usize),
 }
 
 impl RingBuf {
@@ -54,12 +78,48 @@ impl RingBuf {
         let producer = Mapping::shared(fd, page, page + 2 * size, false).context(context)?;
         let position = consumer.load_u64(0, Ordering::Relaxed);
         Ok(Self {
-            consumer,
-            producer,
-            size: size as u64,
-            page,
-            position,
+            ring: Ring {
+                consumer,
+                producer,
+                size: size as u64,
+                page,
+                position,
+            },
+            stash: Stash::default(),
         })
+    }
+
+    /// Runs `f`, which keeps this thread from consuming (a program that emits more than the
+    /// ring buffer holds, run to its end), while another thread makes room.
+    pub fn while_busy<T>(&mut self, f: impl FnOnce() -> T) -> T {
+        /// Ends the helper however `f` ends.
+        struct Done<'a>(&'a AtomicBool, std::thread::Thread);
+        impl Drop for Done<'_> {
+            fn drop(&mut self) {
+                self.0.store(true, Ordering::Release);
+                self.1.unpark();
+            }
+        }
+        let done = AtomicBool::new(false);
+        let Self { ring, stash } = self;
+        std::thread::scope(|scope| {
+            let done = &done;
+            let helper = scope.spawn(move || {
+                while !done.load(Ordering::Acquire) {
+                    std::thread::park_timeout(LOOK);
+                    if ring.pending() > ring.size / 2 && stash.bytes.len() < MAX_STASH {
+                        stash.fill(ring);
+                    }
+                }
+            });
+            let _done = Done(done, helper.thread().clone());
+            f()
+        })
+    }
+
+    /// Whether records wait that no descriptor tells of.
+    pub fn has_stash(&self) -> bool {
+        !self.stash.is_empty()
     }
 
     /// Hands the records that are ready to `f`, in order, without copying, until there is none
@@ -68,6 +128,55 @@ impl RingBuf {
     /// # Errors
     /// What `f` returned; the record it failed on is consumed.
     pub fn consume(&mut self, mut f: impl FnMut(&[u8]) -> Result<bool>) -> Result<usize> {
+        let (stashed, go_on) = self.stash.take(&mut f)?;
+        if !go_on {
+            return Ok(stashed);
+        }
+        Ok(stashed + self.ring.consume(f)?)
+    }
+
+    /// Drops all records that are ready.
+    pub fn discard(&mut self) {
+        self.stash = Stash::default();
+        // Nothing in the closure fails.
+        let _ = self.ring.consume(|_| Ok(true));
+    }
+}
+
+impl Stash {
+    fn is_empty(&self) -> bool {
+        self.taken.0 == self.lengths.len()
+    }
+
+    fn fill(&mut self, ring: &mut Ring) {
+        // Nothing in the closure fails.
+        let _ = ring.consume(|record| {
+            self.bytes.extend_from_slice(record);
+            self.lengths.push(record.len() as u32);
+            Ok(self.bytes.len() < MAX_STASH)
+        });
+    }
+
+    /// Hands over records until `f` returns `false`; how many, and whether `f` wants more.
+    fn take(&mut self, f: &mut impl FnMut(&[u8]) -> Result<bool>) -> Result<(usize, bool)> {
+        let before = self.taken.0;
+        let mut go_on = true;
+        while go_on && !self.is_empty() {
+            let (record, from) = self.taken;
+            let to = from + self.lengths[record] as usize;
+            self.taken = (record + 1, to);
+            go_on = f(&self.bytes[from..to])?;
+        }
+        let count = self.taken.0 - before;
+        if self.is_empty() {
+            *self = Stash::default();
+        }
+        Ok((count, go_on))
+    }
+}
+
+impl Ring {
+    fn consume(&mut self, mut f: impl FnMut(&[u8]) -> Result<bool>) -> Result<usize> {
         let mut n = 0;
         let mut result = Ok(());
         let mut go_on = true;
@@ -116,7 +225,87 @@ impl RingBuf {
     }
 
     /// Bytes that wait to be consumed.
-    pub fn pending(&self) -> u64 {
+    fn pending(&self) -> u64 {
         self.producer.load_u64(0, Ordering::Acquire) - self.position
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::attach::special;
+    use super::super::testing::{MAP1, attach, counting_object, emitter, kernel_usable, load};
+    use super::*;
+    use crate::object::{Attach, ProgramType};
+
+    #[test]
+    fn records_come_in_order_however_often_the_buffer_goes_round() {
+        if !kernel_usable("records_come_in_order_however_often_the_buffer_goes_round") {
+            return;
+        }
+        let mut object = counting_object();
+        for n in 0..7 {
+            let p = emitter(&mut object, ProgramType::RawTracepoint, n, 0);
+            attach(&mut object, p, Attach::Begin);
+        }
+        let (loaded, _) = load(object);
+        let mut ring = RingBuf::new(loaded.maps.get(MAP1)).unwrap();
+        let mut expected = 0u32;
+        // 24 bytes a record in 64 KiB: three times round.
+        for i in 0..9000u32 {
+            special::run(&loaded, (i % 7) as usize).unwrap();
+            if i % 1000 < 999 {
+                continue;
+            }
+            // Stopping and going on loses nothing.
+            for stop in [1, usize::MAX] {
+                let mut seen = 0;
+                ring.consume(|r| {
+                    assert_eq!(r[..4], (expected % 7).to_ne_bytes());
+                    expected += 1;
+                    seen += 1;
+                    Ok(seen < stop)
+                })
+                .unwrap();
+            }
+        }
+        assert_eq!(expected, 9000);
+        assert_eq!(ring.ring.pending(), 0);
+    }
+
+    #[test]
+    fn a_busy_consumer_loses_nothing() {
+        if !kernel_usable("a_busy_consumer_loses_nothing") {
+            return;
+        }
+        let mut object = counting_object();
+        let p = emitter(&mut object, ProgramType::RawTracepoint, 1, 2);
+        attach(&mut object, p, Attach::Begin);
+        let (loaded, _) = load(object);
+        let mut ring = RingBuf::new(loaded.maps.get(MAP1)).unwrap();
+        // Ten times what the buffer holds.
+        let total = 10 * 65536 / 24;
+        ring.while_busy(|| {
+            for i in 0..total {
+                special::run(&loaded, 0).unwrap();
+                if i % 500 == 0 {
+                    // No slower than LOOK for half a buffer.
+                    std::thread::sleep(LOOK);
+                }
+            }
+        });
+        assert!(ring.has_stash());
+        let mut seen = 0;
+        for stop in [1, 2, usize::MAX] {
+            let mut now = 0;
+            seen += ring
+                .consume(|r| {
+                    now += 1;
+                    assert_eq!((r.len(), r[0]), (16, 1));
+                    Ok(now < stop)
+                })
+                .unwrap();
+        }
+        assert_eq!(seen, total);
+        assert!(!ring.has_stash());
     }
 }

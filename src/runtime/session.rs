@@ -237,6 +237,8 @@ impl Session {
     /// # Errors
     /// The sink fails.
     pub fn poll(&mut self, sink: &mut dyn Sink, timeout_ms: i32) -> Result<Option<Stop>> {
+        let waiting = self.ring.as_ref().is_some_and(RingBuf::has_stash);
+        let timeout_ms = if waiting { 0 } else { timeout_ms };
         let ready = self.epoll.wait(timeout_ms).context("epoll")?;
         let mut stop = None;
         for token in ready {
@@ -271,13 +273,10 @@ impl Session {
         for iter in std::mem::take(&mut self.iters) {
             iter.finish()?;
         }
-        if let Stop::Exit(_) = stop {
+        let exited = matches!(stop, Stop::Exit(_)) || self.hand_over(sink, usize::MAX)?.is_some();
+        if let (true, Some(ring)) = (exited, &mut self.ring) {
             // Whatever happened after exit() did not happen.
-            if let Some(ring) = &mut self.ring {
-                ring.consume(|_| Ok(true))?;
-            }
-        } else {
-            self.hand_over(sink, usize::MAX)?;
+            ring.discard();
         }
         self.run_special(|a| *a == Attach::End)?;
         self.drain(sink)?;
@@ -331,7 +330,7 @@ impl Session {
     pub fn bench(&mut self, index: usize, runs: u32) -> Result<u64> {
         let time = special::bench(&self.loaded, index, runs);
         if let Some(ring) = &mut self.ring {
-            ring.consume(|_| Ok(true))?;
+            ring.discard();
         }
         time
     }
@@ -463,13 +462,20 @@ impl Session {
         Ok(stop)
     }
 
-    fn run_special(&self, which: impl Fn(&Attach) -> bool) -> Result<()> {
-        for (i, p) in self.loaded.object.attach.iter().enumerate() {
-            if which(&p.attach) {
-                special::run(&self.loaded, i)?;
-            }
+    /// Runs the programs of all such attach points. They may emit more than the ring buffer
+    /// holds.
+    fn run_special(&mut self, which: impl Fn(&Attach) -> bool) -> Result<()> {
+        let loaded = &self.loaded;
+        let points = loaded.object.attach.iter().enumerate();
+        let mut points = points.filter(|(_, p)| which(&p.attach)).peekable();
+        if points.peek().is_none() {
+            return Ok(());
         }
-        Ok(())
+        let mut run = || points.try_for_each(|(i, _)| special::run(loaded, i).map(drop));
+        match &mut self.ring {
+            Some(ring) => ring.while_busy(run),
+            None => run(),
+        }
     }
 
     /// Hands over up to `max` records; the code if one of them is `exit()`, which is the last
