@@ -14,6 +14,7 @@ pub mod diag;
 pub mod env;
 pub mod error;
 pub mod facts;
+pub mod frontend;
 pub mod interp;
 pub mod ir;
 pub mod lower;

@@ -8,7 +8,8 @@ use std::path::Path;
 use super::input::{self, Input};
 use super::terminal::{colour, complain, say};
 use super::{REFUSED, info};
-use crate::diag::{Code, Diagnostics, render};
+use crate::diag::{Code, render};
+use crate::frontend;
 use crate::source::SourceMap;
 use crate::syntax;
 
@@ -59,9 +60,9 @@ fn explain(codes: &[OsString]) -> i32 {
     worst
 }
 
-/// `check [--format json] FILE...`: diagnostics of scripts that are not run.
+/// `check [--format json] [-d hir] FILE...`: diagnostics of scripts that are not run.
 fn check(rest: &[OsString]) -> i32 {
-    let mut json = false;
+    let (mut json, mut hir) = (false, false);
     let mut files = Vec::new();
     let mut words = rest.iter();
     while let Some(word) = words.next() {
@@ -74,6 +75,7 @@ fn check(rest: &[OsString]) -> i32 {
                     return REFUSED;
                 }
             },
+            Some("-d") if words.next().is_some_and(|w| w == "hir") => hir = true,
             _ => files.push(word),
         }
     }
@@ -81,31 +83,40 @@ fn check(rest: &[OsString]) -> i32 {
         complain("ERROR: USAGE: rtrace check [--format json] FILE...");
         return REFUSED;
     }
-    let mut sources = SourceMap::default();
-    let mut all = Diagnostics::new();
+    let env = crate::env::HostEnv::new(crate::env::HostOptions {
+        btf: std::env::var_os("BPFTRACE_BTF").map(Into::into),
+        ..Default::default()
+    });
     let mut worst = 0;
     for file in files {
-        match input::read_file(Path::new(file)) {
-            Ok(input) => {
-                let id = sources.add(&input.name, &input.text);
-                all.merge(syntax::parse(id, &input.text).diags);
-            }
+        let input = match input::read_file(Path::new(file)) {
+            Ok(input) => input,
             Err(message) => {
                 complain(&message);
                 worst = REFUSED;
+                continue;
             }
+        };
+        let mut loader = super::imports::FileLoader::new(&[]);
+        let request = frontend::Request::default();
+        let front = frontend::check(&input.name, &input.text, &mut loader, &env, &request);
+        if json {
+            say(&format!("{}\n", render::json(&front.diags, &front.sources)));
+        } else if !front.diags.is_empty() {
+            let style = render::Style {
+                color: colour(),
+                codes: true,
+            };
+            complain(&render::text(&front.diags, &front.sources, style));
+        }
+        if front.diags.has_errors() {
+            worst = REFUSED;
+        }
+        if hir && let Some(p) = &front.program {
+            say(&crate::sema::print::program(p));
         }
     }
-    if json {
-        say(&format!("{}\n", render::json(&all, &sources)));
-    } else {
-        let style = render::Style {
-            color: colour(),
-            codes: true,
-        };
-        complain(&render::text(&all, &sources, style));
-    }
-    if all.has_errors() { REFUSED } else { worst }
+    worst
 }
 
 /// `fmt [--check | --write] [FILE...]`: scripts in standard layout, to standard output unless

@@ -15,6 +15,7 @@ mod maps;
 pub mod names;
 mod ops;
 mod params;
+pub mod print;
 pub mod probes;
 mod stmt;
 mod types;
