@@ -55,7 +55,7 @@ pub fn check(
     let file = sources.add(name, text);
     let parsed = syntax::parse(file, text);
     let mut diags = parsed.diags;
-    let mut front = |sources, tree, diags| Front {
+    let front = |sources, tree, diags| Front {
         sources,
         tree,
         program: None,
