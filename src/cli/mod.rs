@@ -15,6 +15,7 @@ mod list;
 pub mod run;
 mod script;
 mod terminal;
+mod trials;
 
 use std::ffi::OsString;
 

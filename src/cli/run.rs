@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use super::args::{Args, Engine, Mode};
 use super::terminal::{colour, complain, say};
-use super::{FAILED, REFUSED};
+use super::{FAILED, REFUSED, trials};
 use crate::env::machine::wall_clock_offset;
 use crate::env::{Env as _, HostEnv};
 use crate::error::{ErrorExt as _, Result};
@@ -29,7 +29,7 @@ use crate::symbols::demangle::Form;
 
 /// Runs `object` to its end and gives the exit code.
 pub fn run(object: Object, args: &Args, env: Arc<HostEnv>, child: Option<Child>) -> i32 {
-    if object.attach.is_empty() {
+    if args.mode == Mode::Run && object.attach.is_empty() {
         say("No probes to attach\n");
         return REFUSED;
     }
@@ -38,7 +38,12 @@ pub fn run(object: Object, args: &Args, env: Arc<HostEnv>, child: Option<Child>)
         complain("ERROR: No probes attached; use --test to run test probes.");
         return FAILED;
     }
-    match start(Arc::new(object), args, env, child) {
+    let object = Arc::new(object);
+    let outcome = match args.mode {
+        Mode::Test | Mode::Bench => trials::run(&object, args, &env),
+        _ => start(object, args, env, child),
+    };
+    match outcome {
         Ok(code) => code,
         Err(e) => {
             complain(&format!("ERROR: {e}"));
@@ -65,13 +70,7 @@ fn start(object: Arc<Object>, args: &Args, env: Arc<HostEnv>, child: Option<Chil
         names(&object, args),
         Writer::new(to, args.buffering),
         Box::new(std::io::stderr()),
-        PrintOptions {
-            format: args.format,
-            warnings: !args.no_warnings,
-            helper_warnings: args.helper_warnings,
-            terminal,
-            color: colour(),
-        },
+        print_options(args, terminal),
     );
     match args.engine {
         Engine::User => interpret(&object, &mut printer, args, &env),
@@ -90,8 +89,19 @@ fn start(object: Arc<Object>, args: &Args, env: Arc<HostEnv>, child: Option<Chil
     }
 }
 
+/// How the options want things printed.
+pub(super) fn print_options(args: &Args, terminal: bool) -> PrintOptions {
+    PrintOptions {
+        format: args.format,
+        warnings: !args.no_warnings,
+        helper_warnings: args.helper_warnings,
+        terminal,
+        color: colour(),
+    }
+}
+
 /// Names as the script's configuration wants them.
-fn names(object: &Object, args: &Args) -> Names {
+pub(super) fn names(object: &Object, args: &Args) -> Names {
     let mut dirs = DebugDirs::system();
     dirs.roots.splice(0..0, args.debuginfo.iter().cloned());
     let symbols = SystemSymbols::new(UserOptions {

@@ -67,6 +67,8 @@ pub struct Printer<'o> {
     /// Scalar maps that are printed at the end although they hold nothing but zero.
     zeroed: HashSet<MapId>,
     losses: Losses,
+    /// Failures of the script that were reported: `errorf()` and runtime errors.
+    failures: u64,
     captures: Captures,
 }
 
@@ -88,8 +90,14 @@ impl<'o> Printer<'o> {
             scratch: Vec::new(),
             zeroed: HashSet::new(),
             losses: Losses::new(object),
+            failures: 0,
             captures: Captures::default(),
         }
+    }
+
+    /// How many failures of the script were reported so far.
+    pub fn failures(&self) -> u64 {
+        self.failures
     }
 
     /// Says on the error stream what went wrong.
@@ -236,6 +244,7 @@ impl<'o> Printer<'o> {
             Stream::Warning => (Level::Warning, "warnf"),
             Stream::Error | Stream::Out => (Level::Error, "errorf"),
         };
+        self.failures += u64::from(level == Level::Error);
         let text = std::mem::take(&mut self.scratch);
         match self.options.format {
             Format::Text => {
@@ -278,6 +287,7 @@ impl<'o> Printer<'o> {
         if !self.reports(site.kind) {
             return Ok(());
         }
+        self.failures += 1;
         let text = site_text(site, code);
         self.site_message(site, &text, Some(code))
     }
