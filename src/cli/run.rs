@@ -40,7 +40,7 @@ pub fn run(object: Object, args: &Args, env: Arc<HostEnv>, child: Option<Child>)
     }
     let object = Arc::new(object);
     let outcome = match args.mode {
-        Mode::Test | Mode::Bench => trials::run(&object, args, &env),
+        Mode::Test | Mode::Bench => trials::run(&object, args, env),
         _ => start(object, args, env, child),
     };
     match outcome {
@@ -223,6 +223,31 @@ mod tests {
             "{\"type\": \"attached_probes\", \"count\": 2, \"data\": {\"probes\": 2}}\n\
              {\"type\": \"value\", \"data\": 7}\n"
         );
+    }
+
+    #[test]
+    fn tests_and_benchmarks_run_on_demand() {
+        if !testing::kernel_usable("tests_and_benchmarks_run_on_demand") {
+            return;
+        }
+        let mut object = object();
+        for (i, point) in object.attach.iter_mut().enumerate() {
+            point.attach = match i {
+                0 => Attach::Test("passes".into()),
+                _ => Attach::Test("exits".into()),
+            };
+        }
+        let env = Arc::new(HostEnv::default());
+        let mut args = Args {
+            mode: Mode::Test,
+            ..Args::default()
+        };
+        assert_eq!(run(object.clone(), &args, Arc::clone(&env), None), REFUSED);
+        object.attach.pop();
+        assert_eq!(run(object.clone(), &args, Arc::clone(&env), None), 0);
+        object.attach[0].attach = Attach::Bench("b".into());
+        args.mode = Mode::Bench;
+        assert_eq!(run(object, &args, env, None), 0);
     }
 
     #[test]

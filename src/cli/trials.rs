@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::io::{self, Write};
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::args::{Args, Mode};
 use super::run::{names, print_options};
@@ -14,10 +14,11 @@ use crate::env::HostEnv;
 use crate::error::Result;
 use crate::object::{Attach, Object};
 use crate::runtime::event::Printer;
-use crate::runtime::load::{LoadOptions, Loaded};
 use crate::runtime::output::{Buffering, Format, Writer, json};
-use crate::runtime::privilege;
-use crate::runtime::trial::{Timing, Trials};
+use crate::runtime::session::{Options, Session};
+
+/// Runs of a benchmark after which its time is taken as it is.
+const MOST_RUNS: u32 = 1_000_000;
 
 /// What a test printed, output and messages together.
 #[derive(Clone, Default)]
@@ -36,22 +37,20 @@ impl Write for Transcript {
 ///
 /// # Errors
 /// The object cannot be loaded, or a program of it cannot be run.
-pub fn run(object: &Arc<Object>, args: &Args, env: &HostEnv) -> Result<i32> {
-    privilege::check()?;
-    let options = LoadOptions {
-        env,
+pub fn run(object: &Arc<Object>, args: &Args, env: Arc<HostEnv>) -> Result<i32> {
+    let options = Options {
         pid: args.pid,
         verbose: args.verbose > 0,
+        ..Options::default()
     };
-    let loaded = Loaded::load(Arc::clone(object), &options)?;
-    let mut trials = Trials::new(loaded)?;
+    let mut session = Session::new(Arc::clone(object), env, options)?;
     match args.mode {
-        Mode::Bench => bench(object, args, &mut trials),
-        _ => test(object, args, &mut trials),
+        Mode::Bench => bench(object, args, &mut session),
+        _ => test(object, args, &mut session),
     }
 }
 
-fn test(object: &Object, args: &Args, trials: &mut Trials) -> Result<i32> {
+fn test(object: &Object, args: &Args, session: &mut Session) -> Result<i32> {
     let tests: Vec<(usize, &str)> = object
         .attach
         .iter()
@@ -85,18 +84,19 @@ fn test(object: &Object, args: &Args, trials: &mut Trials) -> Result<i32> {
             say(&format!("{}{name}\n", mark(" RUN      ")));
         }
         let before = printer.failures();
-        let verdict = trials.test(index, &mut printer)?;
-        let passed =
-            verdict.returned == 0 && verdict.exit.unwrap_or(0) == 0 && printer.failures() == before;
+        let start = Instant::now();
+        let (returned, exit) = session.run_once(index, &mut printer)?;
+        let time = start.elapsed();
+        let passed = returned == 0 && exit.unwrap_or(0) == 0 && printer.failures() == before;
         let output = std::mem::take(&mut *transcript.0.borrow_mut());
         if !text {
-            say(&json_result(name, verdict.time, passed, &output));
+            say(&json_result(name, time, passed, &output));
         } else if passed {
-            let took = duration(verdict.time);
+            let took = duration(time);
             say(&format!("{}{name} ({took})\n", mark("       OK ")));
         } else {
             let output = String::from_utf8_lossy(&output);
-            let took = duration(verdict.time);
+            let took = duration(time);
             say(&format!("{output}{}{name} ({took})\n", alarm("  FAILED  ")));
         }
         if !passed {
@@ -155,7 +155,7 @@ fn json_result(name: &str, time: Duration, passed: bool, output: &[u8]) -> Strin
     String::from_utf8_lossy(&out).into_owned()
 }
 
-fn bench(object: &Object, args: &Args, trials: &mut Trials) -> Result<i32> {
+fn bench(object: &Object, args: &Args, session: &mut Session) -> Result<i32> {
     let text = args.format == Format::Text;
     if text {
         let head = format!("{:<41}{:<15}Iterations", "Benchmark", "Time(ns)");
@@ -167,10 +167,7 @@ fn bench(object: &Object, args: &Args, trials: &mut Trials) -> Result<i32> {
             continue;
         };
         any = true;
-        let Timing {
-            nanoseconds,
-            iterations,
-        } = trials.bench(index)?;
+        let (nanoseconds, iterations) = measure(index, session)?;
         if text {
             say(&format!("{name:<41}{nanoseconds:<15}{iterations}\n"));
             continue;
@@ -185,6 +182,26 @@ fn bench(object: &Object, args: &Args, trials: &mut Trials) -> Result<i32> {
         say(&String::from_utf8_lossy(&out));
     }
     Ok(if any { 0 } else { FAILED })
+}
+
+/// Runs a benchmark ever more often until the time of all runs tells the time of one: gives
+/// nanoseconds and runs.
+fn measure(index: usize, session: &mut Session) -> Result<(u64, u32)> {
+    let mut runs = 1;
+    loop {
+        let nanoseconds = session.bench(index, runs)?;
+        runs *= match nanoseconds * u64::from(runs) {
+            ..1_000 => 1_000,
+            ..10_000 => 100,
+            ..100_000 => 10,
+            ..1_000_000 => 2,
+            _ => return Ok((nanoseconds, runs)),
+        };
+        // An empty program takes no measurable time however often it runs.
+        if runs > MOST_RUNS {
+            return Ok((nanoseconds, runs));
+        }
+    }
 }
 
 #[cfg(test)]
