@@ -354,6 +354,23 @@ impl<'a> Evaluator<'a> {
         }
     }
 
+    /// Passes over `(...)`, if that is what comes next.
+    fn skip_call(&mut self) {
+        let mut depth = 0u32;
+        while let Some(t) = self.tokens.get(self.at) {
+            match self.interner.text(t.sym) {
+                "(" => depth += 1,
+                ")" => depth = depth.saturating_sub(1),
+                _ if depth == 0 => return,
+                _ => {}
+            }
+            self.at += 1;
+            if depth == 0 {
+                return;
+            }
+        }
+    }
+
     fn primary(&mut self) -> Result<Value, String> {
         if let Some(info) = self.parenthesized_type()? {
             let v = self.nested(Self::unary)?;
@@ -375,10 +392,22 @@ impl<'a> Evaluator<'a> {
         match t.kind {
             Kind::Number => number(word).ok_or_else(|| format!("`{word}` is not an integer")),
             Kind::Char => character(word).ok_or_else(|| format!("{word} is not a character")),
-            Kind::Ident => self
-                .names
-                .constant(word)
-                .ok_or_else(|| format!("`{word}` is not a constant")),
+            Kind::Ident if word == "__builtin_constant_p" => {
+                let inside = self.at;
+                let known = self.nested(Self::primary).is_ok();
+                self.at = inside;
+                self.skip_call();
+                Ok(Value::int(i64::from(known)))
+            }
+            Kind::Ident => match self.names.constant(word) {
+                Some(value) => Ok(value),
+                // A call for what is not constant, in the branch that is not taken.
+                None if self.dead > 0 => {
+                    self.skip_call();
+                    Ok(Value::int(0))
+                }
+                None => Err(format!("`{word}` is not a constant")),
+            },
             _ => Err(format!("`{word}` is not a value")),
         }
     }
@@ -531,6 +560,7 @@ mod tests {
         assert_eq!(bits("1 ? 2 : 0 ? 3 : 4"), 2);
         assert_eq!(bits("0 && 1 / 0 || !5"), 0);
         assert_eq!(bits("'a' + '\\0' + '\\x10'"), 113);
+        assert_eq!(bits("__builtin_constant_p(1 + 1) ? 7 : 8"), 7);
         assert_eq!(bits("0x7fffffff + 1"), i64::from(i32::MIN));
         assert_eq!(bits("0xffffffff"), 0xffff_ffff);
         assert_eq!(bits("~0u"), 0xffff_ffff);

@@ -47,6 +47,30 @@ impl Files for HashMap<PathBuf, String> {
     }
 }
 
+/// The kernel's own header directories that exist below its source and build trees
+/// (`/lib/modules/RELEASE/source` and `build`, which distributions split), in order of search.
+pub fn kernel_dirs(source: &Path, build: &Path) -> Vec<PathBuf> {
+    let arch = if cfg!(target_arch = "aarch64") {
+        "arm64"
+    } else {
+        "x86"
+    };
+    [
+        (source, format!("arch/{arch}/include")),
+        (build, format!("arch/{arch}/include/generated")),
+        (source, "include".to_owned()),
+        (build, "include".to_owned()),
+        (source, format!("arch/{arch}/include/uapi")),
+        (build, format!("arch/{arch}/include/generated/uapi")),
+        (source, "include/uapi".to_owned()),
+        (build, "include/generated/uapi".to_owned()),
+    ]
+    .into_iter()
+    .map(|(tree, dir)| tree.join(dir))
+    .filter(|dir| dir.is_dir())
+    .collect()
+}
+
 /// A header that was found.
 #[derive(Clone, Debug)]
 pub struct Header {

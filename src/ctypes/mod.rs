@@ -38,6 +38,9 @@ use token::{Interner, Kind, tokenize};
 pub struct Options<'a> {
     /// Directories to search first (`-I`).
     pub include_dirs: &'a [PathBuf],
+    /// Whether `include_dirs` holds the kernel's own headers (see [`headers::kernel_dirs`]): they
+    /// are then read as the kernel reads them, with its configuration.
+    pub kernel_headers: bool,
     /// Headers to read before the script (`--include`), in order.
     pub include_first: &'a [String],
     /// Whether the kernel's BTF was found: defines `BPFTRACE_HAVE_BTF`.
@@ -52,6 +55,7 @@ impl Default for Options<'_> {
     fn default() -> Self {
         Self {
             include_dirs: &[],
+            kernel_headers: false,
             include_first: &[],
             have_btf: false,
             externals: None,
@@ -64,6 +68,7 @@ impl std::fmt::Debug for Options<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Options")
             .field("include_dirs", &self.include_dirs)
+            .field("kernel_headers", &self.kernel_headers)
             .field("include_first", &self.include_first)
             .field("have_btf", &self.have_btf)
             .finish_non_exhaustive()
@@ -98,6 +103,13 @@ pub fn translate(parts: &[(&str, Span)], options: &Options<'_>) -> (CEnv, Diagno
     let mut pp = Preprocessor::new(search);
     if options.have_btf {
         pp.predefine("#define BPFTRACE_HAVE_BTF\n");
+    }
+    if options.kernel_headers {
+        pp.predefine(
+            "#define __KERNEL__\n#define __BPF_TRACING__\n#define KBUILD_MODNAME \"rtrace\"\n",
+        );
+        // The configuration of a tree that was never built is missing: nothing depends on it then.
+        _ = pp.include_first("linux/kconfig.h");
     }
     for name in options.include_first {
         if !pp.include_first(name) {

@@ -443,6 +443,15 @@ impl<'a> Reader<'a> {
                 Rule::attribute => self.attribute(part, &mut attributes)?,
                 Rule::record => ty = self.record(part)?,
                 Rule::enumeration => ty = self.enumeration(part)?,
+                Rule::typeof_type => {
+                    for piece in part.into_inner() {
+                        match piece.as_rule() {
+                            Rule::specifiers => ty = self.specifiers(piece)?.0,
+                            Rule::pointer => ty = self.defs.store.pointer(ty),
+                            _ => {}
+                        }
+                    }
+                }
                 Rule::basic => {
                     let words: Vec<&str> = part.clone().into_inner().map(|w| w.as_str()).collect();
                     ty = match basic_name(&words) {

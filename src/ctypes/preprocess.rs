@@ -172,12 +172,19 @@ impl<'a> Preprocessor<'a> {
                 self.directive();
                 continue;
             }
+            let direct = self.pending.is_empty();
             let Some(t) = self.pending.pop().or_else(|| frame.next()) else {
                 if let Some(&loc) = frame.conditions.last() {
                     self.complain(loc, "this condition has no #endif");
                 }
                 self.frames.pop();
                 continue;
+            };
+            if direct && self.macros.get(t.sym).is_some_and(|m| m.params.is_some()) {
+                self.arguments_with_directives();
+            }
+            let Some(frame) = self.frames.last_mut() else {
+                return;
             };
             if !self
                 .macros
@@ -186,6 +193,53 @@ impl<'a> Preprocessor<'a> {
                 self.out.push(t);
             }
         }
+    }
+
+    /// If directives stand between the arguments of the macro call that begins here, runs them and
+    /// leaves the arguments that they chose in `pending`.
+    fn arguments_with_directives(&mut self) {
+        let hash = |names: &Interner, t: &Token| {
+            t.starts_line && t.kind == Kind::Punct && names.text(t.sym) == "#"
+        };
+        let Some(frame) = self.frames.last() else {
+            return;
+        };
+        let (mut depth, mut found) = (0u32, false);
+        for t in &frame.tokens[frame.at..] {
+            match self.names.text(t.sym) {
+                "(" => depth += 1,
+                ")" if depth <= 1 => break,
+                ")" => depth -= 1,
+                _ if depth == 0 => return,
+                _ => found |= hash(&self.names, t),
+            }
+        }
+        if !found {
+            return;
+        }
+        let open = self.frames.len();
+        let mut collected = Vec::new();
+        let mut depth = 0u32;
+        while self.frames.len() == open {
+            let Some(t) = self.frames.last_mut().and_then(Frame::peek) else {
+                break;
+            };
+            if hash(&self.names, &t) {
+                self.directive();
+                continue;
+            }
+            if let Some(frame) = self.frames.last_mut() {
+                frame.at += 1;
+            }
+            collected.push(t);
+            match self.names.text(t.sym) {
+                "(" => depth += 1,
+                ")" if depth <= 1 => break,
+                ")" => depth -= 1,
+                _ => {}
+            }
+        }
+        self.pending.extend(collected.into_iter().rev());
     }
 
     /// Whether a place is in the script itself.
@@ -361,7 +415,9 @@ impl<'a> Preprocessor<'a> {
             i += 1;
             let word = self.names.text(t.sym);
             let include = matches!(word, "__has_include" | "__has_include_next");
-            if word != "defined" && !include {
+            // Asked by name of an attribute or builtin, of which none changes a layout.
+            let asks = word.starts_with("__has_") && !include;
+            if word != "defined" && !include && !asks {
                 tokens.push(t);
                 continue;
             }
@@ -380,9 +436,8 @@ impl<'a> Preprocessor<'a> {
                 let (name, beside) = self.header_name(operand);
                 self.search.find(&name, beside.as_deref(), None).is_some()
             } else {
-                operand
-                    .first()
-                    .is_some_and(|t| self.macros.get(t.sym).is_some())
+                let defined = |t: &Token| self.macros.get(t.sym).is_some();
+                !asks && operand.first().is_some_and(defined)
             };
             tokens.push(truth(&mut self.names, yes, t));
         }

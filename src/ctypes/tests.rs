@@ -161,6 +161,25 @@ fn conditions_choose_what_is_defined() {
 }
 
 #[test]
+fn what_the_kernels_own_headers_need() {
+    let env = good(
+        "#define GROUP(name, members...) union { struct { members }; struct { members } name; }
+         #define ON
+         #if __has_attribute(nope) && defined(ON)\n#error no\n#endif
+         struct s { char c; GROUP(g, int a;
+         #ifdef ON
+             long b;
+         #else
+             char wrong[99];
+         #endif
+           ); __typeof__(struct s *) p; };",
+    );
+    let s = record(&env, "s");
+    assert_eq!(env.types().field(s, "b").unwrap().bit_offset, 128);
+    assert_eq!(env.types().size(s), Some(32));
+}
+
+#[test]
 fn headers_are_found_guarded_and_forgiven() {
     let files = HashMap::from([
         (
