@@ -112,6 +112,8 @@ impl Checker<'_> {
                 ty,
                 loc,
             },
+            // What was assigned has a mistake of its own, which was reported there.
+            None if self.local(id).assigned => value::unknown(loc),
             None => self.fail(
                 Code::Unresolved,
                 v.span,

@@ -162,6 +162,8 @@ impl Importer {
                 kind: IntKind::Bool,
                 ..
             } => Type::Bool,
+            // BTF does not call plain char signed, but it is, wherever strings are made of it.
+            CType::Int { name: "char", .. } => integer(true, 1),
             CType::Int { size, signed, .. } => integer(signed, size),
             CType::Float { size, .. } => bytes(size),
             CType::Pointer(target) => {
