@@ -11,7 +11,7 @@ use crate::object::{Loc, RelocKind};
 use super::CodegenError;
 use super::frame::Frame;
 use super::insn::{
-    AluOp, AtomicOp, INSN_SIZE, Insn, JmpOp, Operand, PseudoLoad, R0, R10, Reg, Size,
+    AluOp, AtomicOp, INSN_SIZE, Insn, JA, JmpOp, Operand, PseudoLoad, R0, R10, Reg, Size,
 };
 use super::minst::{Arg, Base, Callee, Konst, MFunc, MInst, Need, Src, VReg, commutes};
 use super::regalloc::{Allocation, Place};
@@ -35,6 +35,14 @@ pub struct Code {
     pub frame: u32,
 }
 
+/// Target of a jump that needs no more work.
+const DONE: usize = usize::MAX;
+/// Start of a block that has none yet.
+const NOT_YET: u32 = u32::MAX;
+/// Instructions after which jumps that still wait for their target get a stepping stone. Twice
+/// this and the stones themselves are within a jump's 16 bits.
+const ISLAND: usize = 14_000;
+
 /// Emits `f` with the registers of `alloc`.
 pub fn emit(f: &MFunc, alloc: &Allocation, frame: &Frame) -> Result<Code, CodegenError> {
     let mut e = Emitter {
@@ -54,14 +62,16 @@ pub fn emit(f: &MFunc, alloc: &Allocation, frame: &Frame) -> Result<Code, Codege
     let order: Vec<usize> = (0..f.blocks.len())
         .filter(|&b| b == 0 || onward[b] == b)
         .collect();
-    let mut starts = vec![0u32; f.blocks.len()];
+    let mut starts = vec![NOT_YET; f.blocks.len()];
     let mut firsts = Vec::with_capacity(f.blocks.len());
     let mut n = 0u32;
     for b in &f.blocks {
         firsts.push(n);
         n += b.insts.len() as u32;
     }
+    let mut pending = 0;
     for (k, &b) in order.iter().enumerate() {
+        e.island(&mut pending, &starts)?;
         starts[b] = e.code.insns.len() as u32;
         e.held = [None; Reg::COUNT];
         let next = order.get(k + 1).copied();
@@ -570,21 +580,71 @@ impl Emitter<'_> {
         self.goto(els, next);
     }
 
-    /// Fills in the distances of jumps.
-    fn resolve(&mut self, starts: &[u32]) -> Result<(), CodegenError> {
-        for &(at, to) in &self.jumps {
-            let distance = i64::from(starts[to]) - at as i64 - 1;
-            match i16::try_from(distance) {
-                Ok(off) => self.code.insns[at].off = off,
-                Err(_) => {
-                    return Err(CodegenError::JumpTooFar {
-                        func: self.f.name.clone(),
-                        bytes: distance.unsigned_abs() * INSN_SIZE as u64,
-                    });
-                }
+    /// Puts stepping stones here for the jumps from far above whose target is still to come:
+    /// `ja`s that the old jumps go to instead, and that go on from here. `pending` is the
+    /// number of jumps that were looked at before.
+    fn island(&mut self, pending: &mut usize, starts: &[u32]) -> Result<(), CodegenError> {
+        let here = self.code.insns.len();
+        let due = self
+            .jumps
+            .get(*pending)
+            .is_some_and(|j| j.0 + ISLAND < here);
+        if !due {
+            return Ok(());
+        }
+        let mut targets: Vec<usize> = Vec::new();
+        let old = std::mem::take(pending);
+        let waits = |j: &&mut (usize, usize)| starts[j.1] == NOT_YET;
+        for j in self.jumps[old..].iter_mut().filter(waits) {
+            if !targets.contains(&j.1) {
+                targets.push(j.1);
             }
         }
+        // The code above must not run into the stones.
+        let open = !matches!(self.code.insns.last(), Some(i) if *i == Insn::exit() || i.code == JA);
+        if open && !targets.is_empty() {
+            self.push(Insn::ja(targets.len() as i16));
+        }
+        let first = self.code.insns.len();
+        for k in old..self.jumps.len() {
+            let j = self.jumps[k];
+            if starts[j.1] == NOT_YET
+                && let Some(stone) = targets.iter().position(|&t| t == j.1)
+            {
+                self.aim(j.0, first + stone)?;
+                // `resolve` will not touch it again.
+                self.jumps[k].1 = DONE;
+            }
+        }
+        self.jumps.retain(|j| j.1 != DONE);
+        *pending = self.jumps.len();
+        for t in targets {
+            self.jumps.push((self.code.insns.len(), t));
+            self.push(Insn::ja(0));
+        }
         Ok(())
+    }
+
+    /// Fills in the distances of jumps.
+    fn resolve(&mut self, starts: &[u32]) -> Result<(), CodegenError> {
+        for (at, to) in std::mem::take(&mut self.jumps) {
+            self.aim(at, starts[to] as usize)?;
+        }
+        Ok(())
+    }
+
+    fn aim(&mut self, at: usize, to: usize) -> Result<(), CodegenError> {
+        let distance = to as i64 - at as i64 - 1;
+        match i16::try_from(distance) {
+            Ok(off) => {
+                self.code.insns[at].off = off;
+                Ok(())
+            }
+            Err(_) => Err(CodegenError::JumpTooFar {
+                func: self.f.name.clone(),
+                bytes: distance.unsigned_abs() * INSN_SIZE as u64,
+            }),
+        }
     }
 }
 

@@ -181,23 +181,32 @@ pub fn overlap(a: &[Segment], b: &[Segment]) -> bool {
 }
 
 /// The union of two disjoint ranges.
-pub fn merge(a: &[Segment], b: &[Segment]) -> Range {
-    let mut out = Range::with_capacity(a.len() + b.len());
+pub fn merge(mut a: Range, mut b: Range) -> Range {
+    // Mostly the shorter belongs near the end of the longer: only that part is redone.
+    if a.len() < b.len() {
+        std::mem::swap(&mut a, &mut b);
+    }
+    let from = b.first().map_or(u32::MAX, |s| s.start);
+    let tail = a.split_off(a.partition_point(|s| s.end < from));
     let (mut i, mut j) = (0, 0);
-    while i < a.len() || j < b.len() {
-        let from_a = j == b.len() || (i < a.len() && a[i].start < b[j].start);
-        let s = if from_a { a[i] } else { b[j] };
-        if from_a {
+    while i < tail.len() || j < b.len() {
+        let from_tail = j == b.len() || (i < tail.len() && tail[i].start < b[j].start);
+        let s = if from_tail { tail[i] } else { b[j] };
+        if from_tail {
             i += 1;
         } else {
             j += 1;
         }
-        match out.last_mut() {
-            Some(last) if last.end >= s.start => last.end = last.end.max(s.end),
-            _ => out.push(s),
-        }
+        push(&mut a, s);
     }
-    out
+    a
+}
+
+fn push(range: &mut Range, s: Segment) {
+    match range.last_mut() {
+        Some(last) if last.end >= s.start => last.end = last.end.max(s.end),
+        _ => range.push(s),
+    }
 }
 
 /// Positions at which calls clobber r0 to r5, ascending.
@@ -217,7 +226,18 @@ mod tests {
         let a = [seg(0, 5), seg(10, 12)];
         let b = [seg(5, 7), seg(20, 30)];
         assert!(!overlap(&a, &b));
-        assert_eq!(merge(&a, &b), [seg(0, 7), seg(10, 12), seg(20, 30)]);
+        assert_eq!(
+            merge(a.to_vec(), b.to_vec()),
+            [seg(0, 7), seg(10, 12), seg(20, 30)]
+        );
+        assert_eq!(
+            merge(vec![seg(7, 9)], a.to_vec()),
+            [seg(0, 5), seg(7, 9), seg(10, 12)]
+        );
+        assert_eq!(
+            merge(vec![seg(13, 14)], vec![seg(2, 3)]),
+            [seg(2, 3), seg(13, 14)]
+        );
         assert!(overlap(&a, &[seg(11, 40)]));
     }
 }

@@ -135,7 +135,7 @@ impl Coalesced {
             std::mem::take(&mut self.ranges[a.index()]),
             std::mem::take(&mut self.ranges[b.index()]),
         );
-        self.ranges[a.index()] = merge(&ra, &rb);
+        self.ranges[a.index()] = merge(ra, rb);
         self.parent[b.index()] = a;
     }
 }

@@ -48,36 +48,59 @@ impl Cfg {
             idom: (0..n as u32).map(Block).collect(),
             visit: vec![(0, 0); n],
         };
-        cfg.dominators();
+        cfg.dominators(succs);
         cfg.walk();
         cfg
     }
 
-    /// The iterative algorithm of Cooper, Harvey and Kennedy.
-    fn dominators(&mut self) {
-        let mut known = vec![false; self.idom.len()];
-        if let Some(entry) = self.rpo.first() {
-            known[entry.index()] = true;
-        }
-        let mut changed = true;
-        while changed {
-            changed = false;
-            for i in 1..self.rpo.len() {
-                let b = self.rpo[i];
-                let mut new: Option<Block> = None;
-                for &p in &self.preds[b.index()] {
-                    if known[p.index()] {
-                        new = Some(new.map_or(p, |q| self.common(p, q)));
-                    }
-                }
-                if let Some(d) = new
-                    && (!known[b.index()] || self.idom[b.index()] != d)
-                {
-                    self.idom[b.index()] = d;
-                    known[b.index()] = true;
-                    changed = true;
-                }
+    /// Semi-dominators with path compression, then nearest common ancestors (the Semi-NCA
+    /// algorithm of Georgiadis and Tarjan): no quadratic case for blocks that many jump to.
+    fn dominators(&mut self, succs: &[Vec<Block>]) {
+        const NONE: usize = usize::MAX;
+        // A depth-first tree, blocks by the order of the first visit.
+        let mut pre = vec![NONE; succs.len()];
+        let mut vertex: Vec<Block> = Vec::with_capacity(self.rpo.len());
+        let mut parent: Vec<usize> = Vec::with_capacity(self.rpo.len());
+        let mut stack: Vec<(Block, usize)> =
+            self.rpo.first().map(|&b| (b, 0)).into_iter().collect();
+        while let Some((b, from)) = stack.pop() {
+            if pre[b.index()] != NONE {
+                continue;
             }
+            let me = vertex.len();
+            pre[b.index()] = me;
+            vertex.push(b);
+            parent.push(from);
+            stack.extend(succs[b.index()].iter().map(|&s| (s, me)));
+        }
+        let n = vertex.len();
+        let mut semi: Vec<usize> = (0..n).collect();
+        let mut label: Vec<usize> = (0..n).collect();
+        let mut up = parent.clone();
+        for w in (1..n).rev() {
+            let mut best = parent[w];
+            for p in &self.preds[vertex[w].index()] {
+                let p = pre[p.index()];
+                // Of the vertices on the path from p that were handled already, the one with
+                // the least semi-dominator.
+                let u = if p > w {
+                    compress(p, w, &mut up, &mut label, &semi)
+                } else {
+                    p
+                };
+                best = best.min(if p > w { semi[u] } else { p });
+            }
+            semi[w] = best;
+            label[w] = w;
+        }
+        let mut idom = parent;
+        for w in 1..n {
+            let mut d = idom[w];
+            while d > semi[w] {
+                d = idom[d];
+            }
+            idom[w] = d;
+            self.idom[vertex[w].index()] = vertex[d];
         }
     }
 
@@ -144,6 +167,25 @@ impl Cfg {
         order.sort_by_key(|b| self.visit[b.index()].0);
         order
     }
+}
+
+/// Follows `up` from `p` as long as it leads above `w`, shortens that path, and gives the vertex
+/// on it with the least semi-dominator.
+fn compress(p: usize, w: usize, up: &mut [usize], label: &mut [usize], semi: &[usize]) -> usize {
+    let mut path = Vec::new();
+    let mut at = p;
+    while up[at] > w {
+        path.push(at);
+        at = up[at];
+    }
+    for v in path.into_iter().rev() {
+        let above = up[v];
+        if semi[label[above]] < semi[label[v]] {
+            label[v] = label[above];
+        }
+        up[v] = up[above];
+    }
+    label[p]
 }
 
 /// Reachable blocks in reverse postorder; the likely successor of a branch comes first.
@@ -228,5 +270,42 @@ block6:
         assert!(c.dominates(Block(1), Block(5)) && !c.dominates(Block(4), Block(5)));
         assert!(!c.is_reachable(Block(6)));
         assert_eq!(c.preds[5], [Block(3), Block(4)]);
+    }
+
+    #[test]
+    fn dominators_agree_with_their_definition() {
+        let mut seed = 7u64;
+        let mut below = |n: usize| {
+            seed = seed
+                .wrapping_mul(6364136223846793005)
+                .wrapping_add(1442695040888963407);
+            (seed >> 33) as usize % n
+        };
+        for _ in 0..300 {
+            let n = 1 + below(12);
+            let succs: Vec<Vec<Block>> = (0..n)
+                .map(|_| (0..below(3)).map(|_| Block(below(n) as u32)).collect())
+                .collect();
+            let c = Cfg::from_successors(&succs);
+            // `a` dominates `b` if `b` cannot be reached without `a`.
+            let reach = |without: Option<usize>| {
+                let mut seen = vec![false; n];
+                let mut work = vec![0];
+                while let Some(b) = work.pop() {
+                    if Some(b) != without && !std::mem::replace(&mut seen[b], true) {
+                        work.extend(succs[b].iter().map(|s| s.index()));
+                    }
+                }
+                seen
+            };
+            let all = reach(None);
+            for a in (0..n).filter(|&a| all[a]) {
+                let rest = reach(Some(a));
+                for b in (0..n).filter(|&b| all[b]) {
+                    let (x, y) = (Block(a as u32), Block(b as u32));
+                    assert_eq!(c.dominates(x, y), !rest[b], "{x} {y} {succs:?}");
+                }
+            }
+        }
     }
 }

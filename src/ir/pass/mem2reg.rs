@@ -229,9 +229,11 @@ fn frontiers(cfg: &Cfg, n: usize) -> Vec<Vec<Block>> {
             while let Some(r) = at
                 && Some(r) != cfg.idom(b)
             {
-                if out[r.index()].last() != Some(&b) {
-                    out[r.index()].push(b);
+                // Someone came this way before, and went all the way up.
+                if out[r.index()].last() == Some(&b) {
+                    break;
                 }
+                out[r.index()].push(b);
                 at = cfg.idom(r);
             }
         }
