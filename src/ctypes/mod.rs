@@ -7,6 +7,7 @@
 //! extensions) is passed over and noted; mistakes of the script are diagnostics.
 
 pub mod consts;
+pub mod defs;
 pub mod expr;
 pub mod headers;
 pub mod layout;
@@ -15,6 +16,7 @@ pub mod model;
 pub mod parse;
 pub mod preprocess;
 pub mod render;
+mod split;
 pub mod store;
 pub mod token;
 
@@ -24,11 +26,12 @@ use std::path::PathBuf;
 use crate::diag::{Code, Diagnostic, Diagnostics};
 use crate::source::Span;
 
+use defs::{Definitions, EnumConstant};
 use expr::Value;
 use headers::{Disk, Files, Search};
 use macros::Macros;
 use model::TypeSource;
-use parse::{Definitions, EnumConstant, Reader};
+use parse::Reader;
 use preprocess::{Preprocessor, Skipped};
 use store::Store;
 use token::{Interner, Kind, tokenize};

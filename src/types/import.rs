@@ -13,10 +13,10 @@ use std::sync::Arc;
 use super::{
     AddrSpace, EnumDef, EnumId, Field, IntTy, StructDef, StructId, StructKind, Type, TypeStore,
 };
+use crate::ctypes::defs::basic_name;
 use crate::ctypes::model::{
     CType, IntKind, Member, NameSpace, Qualifier, RecordKind, TypeId, TypeSource,
 };
-use crate::ctypes::parse::basic_name;
 use crate::ctypes::store::Store;
 
 /// Pointers, arrays and qualifiers that one type may stack up.
