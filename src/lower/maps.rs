@@ -10,10 +10,10 @@ use crate::object::{AggStorage, Layout, MapDef, MapId, MapKind, MapRole, MapValu
 use crate::sema::hir::{self, DeclaredKind};
 use crate::types::{AggKind, AggTy, StackTy, Type, TypeStore, size_of};
 
-/// `BPF_F_NO_PREALLOC`: elements are allocated as they are inserted.
-const NO_PREALLOC: u32 = 1;
-/// Stacks that are kept for `kstack` and `ustack` values.
+/// Most stacks that are kept for `kstack` and `ustack` values of one limit.
 const MAX_STACKS: u32 = 65_536;
+/// Fewest.
+const MIN_STACKS: u32 = 1024;
 /// Scratch slots per CPU: how many programs may be inside at once on one CPU, preempted ones
 /// included.
 pub(super) const SCRATCH_SLOTS: u32 = 32;
@@ -214,14 +214,17 @@ pub(super) fn scratch_map(size: u32) -> MapDef {
 }
 
 /// The stacks of one limit.
-pub(super) fn stacks_map(ty: StackTy) -> MapDef {
+///
+/// Twice as many as a map has keys, so that maps may come and go. Preallocated: samples are
+/// taken in interrupts, where the kernel cannot wait for memory.
+pub(super) fn stacks_map(ty: StackTy, max_map_keys: u32) -> MapDef {
     MapDef {
         name: format!("stacks_{}", ty.limit),
         kind: MapKind::Hash,
         key_size: 8,
         value_size: crate::object::STACK_VALUE_HEADER + 8 * u32::from(ty.limit),
-        max_entries: MAX_STACKS,
-        flags: NO_PREALLOC,
+        max_entries: max_map_keys.saturating_mul(2).clamp(MIN_STACKS, MAX_STACKS),
+        flags: 0,
         init: None,
         role: MapRole::Stacks { limit: ty.limit },
     }

@@ -188,11 +188,12 @@ impl<'a> Lower<'a> {
         // Places for the script's maps first, so that stack maps come behind them.
         let stand_in = maps::counters_map(0);
         cx.module.maps = vec![stand_in; program.maps.len()];
+        let keys = program.config.max_map_keys;
         for (i, map) in program.maps.iter().enumerate() {
             let id = MapId(i as u32);
             let (plan, def) = maps::plan(id, map, &program.types, &program.config, &mut |t| {
                 cx.layouts.of(t, &mut |s| {
-                    stacks_map(&mut cx.stacks, &mut cx.module.maps, s)
+                    stacks_map(&mut cx.stacks, &mut cx.module.maps, s, keys)
                 })
             });
             cx.plans.push(plan);
@@ -257,20 +258,27 @@ impl<'a> Lower<'a> {
 
     /// The stack map of a type.
     fn stacks_map(&mut self, ty: StackTy) -> MapId {
-        stacks_map(&mut self.stacks, &mut self.module.maps, ty)
+        let keys = self.program.config.max_map_keys;
+        stacks_map(&mut self.stacks, &mut self.module.maps, ty, keys)
     }
 
     /// Layout of a type.
     fn layout(&mut self, ty: &Type) -> Layout {
+        let keys = self.program.config.max_map_keys;
         self.layouts.of(ty, &mut |s| {
-            stacks_map(&mut self.stacks, &mut self.module.maps, s)
+            stacks_map(&mut self.stacks, &mut self.module.maps, s, keys)
         })
     }
 }
 
-fn stacks_map(known: &mut HashMap<u16, MapId>, maps: &mut Vec<MapDef>, ty: StackTy) -> MapId {
+fn stacks_map(
+    known: &mut HashMap<u16, MapId>,
+    maps: &mut Vec<MapDef>,
+    ty: StackTy,
+    max_map_keys: u32,
+) -> MapId {
     *known.entry(ty.limit).or_insert_with(|| {
-        maps.push(maps::stacks_map(ty));
+        maps.push(maps::stacks_map(ty, max_map_keys));
         MapId(maps.len() as u32 - 1)
     })
 }
