@@ -71,6 +71,11 @@ fn expand(format: &str, nanosecond: i32) -> String {
             Some('f') => write!(out, "{:06}", nanosecond / 1_000),
             Some('l') => write!(out, "{:03}", nanosecond / 1_000_000),
             Some('k') => write!(out, "{nanosecond:09}"),
+            // As in the POSIX locale.
+            Some('c') => write!(out, "%a %b %e %H:%M:%S %Y"),
+            Some('x') => write!(out, "%m/%d/%y"),
+            Some('X') => write!(out, "%H:%M:%S"),
+            Some('r') => write!(out, "%I:%M:%S %p"),
             Some(c) => write!(out, "%{c}"),
             None => write!(out, "%%"),
         };
@@ -152,6 +157,7 @@ mod tests {
         assert_eq!(text(ns, "%H:%M:%S.%f"), "22:13:20.012345");
         assert_eq!(text(ns, "%l|%k|%%f"), "012|012345678|%f");
         assert_eq!(text(ns, "%Y-%m-%d %j"), "2023-11-14 318");
+        assert_eq!(text(ns, "%c|%x"), "Tue Nov 14 22:13:20 2023|11/14/23");
     }
 
     #[test]
