@@ -139,7 +139,7 @@ pub struct Args {
     /// `--usdt-file-activation`
     pub usdt_file_activation: bool,
     /// `--probe-filter`
-    pub probe_filter: Option<String>,
+    pub probe_filter: Option<regex::Regex>,
     /// `--traceable-functions`
     pub traceable_functions: Option<PathBuf>,
     /// `--debuginfo`
@@ -228,7 +228,7 @@ pub fn parse(argv: &[OsString]) -> Result<Args, Refusal> {
         command: m.text("cmd"),
         dwarf_pids: m.values("dwarf_pid").map(pid).collect::<Result<_, _>>()?,
         usdt_file_activation: m.is_set("usdt_file_activation"),
-        probe_filter: m.text("probe_filter"),
+        probe_filter: m.text("probe_filter").map(filter).transpose()?,
         traceable_functions: m.value("traceable_functions").map(PathBuf::from),
         debuginfo: m
             .values("debuginfo")
@@ -280,6 +280,12 @@ pub fn parse(argv: &[OsString]) -> Result<Args, Refusal> {
             };
             args.dump.extend_from_slice(stages);
         }
+    }
+    if args.emit.is_some() {
+        // Better than to run the script instead of what was asked for.
+        return Err(Refusal::new(
+            "ERROR: this version cannot write compiled programs to files",
+        ));
     }
     if args.pid.is_some() && args.command.is_some() {
         return Err(Refusal::usage("ERROR: USAGE: Cannot use both -c and -p."));
@@ -343,6 +349,10 @@ fn pid(text: &OsStr) -> Result<u32, Refusal> {
         Ok(pid) if (1..=PID_MAX).contains(&n) => Ok(pid),
         _ => Err(Refusal::new(format!("ERROR: Pid out of range: {n}"))),
     }
+}
+
+fn filter(text: String) -> Result<regex::Regex, Refusal> {
+    regex::Regex::new(&text).map_err(|e| Refusal::new(format!("ERROR: Invalid probe filter: {e}")))
 }
 
 fn format(value: Option<&OsStr>) -> Result<Format, Refusal> {

@@ -93,7 +93,7 @@ pub static FLAGS: &[Row] = rows! {
         list 'l' "list" Nothing, "List the probes that match the operand, or those of a program";
         info _ "info" Nothing, "Show what this machine supports";
         debug 'd' "debug" Many("STAGES"), "Print ast, hir, ir, regs, bpf, object, verifier, timing or all";
-        emit_elf _ "emit-elf" One("FILE"), "Write the compiled program to FILE";
+        emit_elf _ "emit-elf" One("FILE"), "";
         aot _ "aot" One("FILE"), "";
         optimise 'O' _ One("LEVEL"), "Optimise: 0 not at all, 2 all passes (default)";
         help 'h' "help" Nothing, "Show this help";

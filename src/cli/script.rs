@@ -1,5 +1,6 @@
 //! A script from its text to its exit code: compiles, prints what `-d` asks for, runs.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::fmt::Write as _;
 use std::sync::Arc;
@@ -9,20 +10,28 @@ use super::args::{Args, Engine, Mode, Stage as Dump};
 use super::imports::FileLoader;
 use super::input::Input;
 use super::terminal::{colour, complain, say};
-use super::{REFUSED, run};
+use super::{FAILED, REFUSED, run};
 use crate::compile::{self, Observer, Stage};
 use crate::ctypes;
 use crate::diag::{Diagnostics, Severity, render};
 use crate::env::{Env as _, HostEnv, HostOptions};
+use crate::error::{Error, Result};
 use crate::facts::FactOptions;
 use crate::ir::pass;
-use crate::object::Object;
+use crate::object::{Attach, Object};
 use crate::runtime::child::Child;
 use crate::sema;
 use crate::source::SourceMap;
+use crate::syntax::{self, ast};
 
 /// Compiles and runs a script.
 pub fn main(input: Input, args: &Args) -> i32 {
+    if let Some(pid) = args.pid
+        && let Err(e) = process_exists(pid)
+    {
+        complain(&format!("ERROR: {e}"));
+        return REFUSED;
+    }
     let child = match &args.command {
         Some(command) => match Child::spawn(command) {
             Ok(child) => Some(child),
@@ -39,9 +48,24 @@ pub fn main(input: Input, args: &Args) -> i32 {
     }));
     let mut dumps = Dumps::new(args);
     let cpid = child.as_ref().map(Child::pid);
-    let Some(object) = compile(input, args, &env, cpid, &mut dumps) else {
+    let text = input.text.clone();
+    let (object, options) = compile(input, args, &env, cpid, &mut dumps);
+    let asks_for_help = args.params.iter().any(|p| p == "--help");
+    if asks_for_help && !options.iter().any(|(name, _)| name == "help") {
+        complain(&options_help(&options));
+        return REFUSED;
+    }
+    let Some(object) = object else {
         return REFUSED;
     };
+    if object.attach.is_empty()
+        && let Some(kind) = only_on_demand(&text)
+    {
+        complain(&format!(
+            "No probes attached; use --{kind} to run {kind} probes."
+        ));
+        return FAILED;
+    }
     dumps.timing();
     if args.mode == Mode::Codegen {
         return 0;
@@ -53,6 +77,47 @@ pub fn main(input: Input, args: &Args) -> i32 {
     run::run(object, args, env, child)
 }
 
+/// Options that a script asks for by `getopt()`, with their descriptions.
+type ScriptOptions = Vec<(String, Option<String>)>;
+
+/// What `-- --help` prints.
+fn options_help(options: &ScriptOptions) -> String {
+    let mut text = String::from("HINT: expected program options:\n");
+    for (name, description) in options {
+        let _ = match description {
+            Some(d) => writeln!(text, "--{name}: {d}"),
+            None => writeln!(text, "--{name}"),
+        };
+    }
+    text
+}
+
+/// `test` or `bench` if the script has such probes and no others.
+fn only_on_demand(text: &str) -> Option<&'static str> {
+    let mut sources = SourceMap::default();
+    let file = sources.add("", text);
+    let parsed = syntax::parse(file, text);
+    let points = || parsed.program.probes().flat_map(|p| &p.attach_points);
+    let provider = |ap: &ast::AttachPoint| {
+        let name = ap.parts.first().and_then(ast::ApPart::text);
+        name.map(|n| n.to_ascii_lowercase())
+    };
+    ["test", "bench"]
+        .into_iter()
+        .find(|kind| points().any(|ap| provider(ap).as_deref() == Some(kind)))
+}
+
+/// Whether a process can be traced by its id.
+fn process_exists(pid: u32) -> Result<()> {
+    let known = std::fs::exists(format!("/proc/{pid}")).unwrap_or(true);
+    if known {
+        return Ok(());
+    }
+    Err(Error::not_found(
+        "Failed to attach to pid: Unable to open pidfd (No such process)",
+    ))
+}
+
 /// Compiles; diagnostics go to standard error.
 fn compile(
     input: Input,
@@ -60,7 +125,7 @@ fn compile(
     env: &HostEnv,
     cpid: Option<u32>,
     dumps: &mut Dumps,
-) -> Option<Object> {
+) -> (Option<Object>, ScriptOptions) {
     let mut sources = SourceMap::default();
     let file = sources.add(input.name, input.text);
     let includes: Vec<String> = args
@@ -95,7 +160,7 @@ fn compile(
     };
     let done = compile::compile(&mut sources, file, env, options, dumps);
     report(&done.diags, &sources, args);
-    done.object
+    (done.object, done.options)
 }
 
 /// Prints diagnostics.
@@ -141,6 +206,7 @@ fn script_options(args: &Args, env: &HostEnv, cpid: Option<u32>) -> sema::env::O
         cpid,
         unsafe_: args.allow_unsafe,
         warn_helpers: args.helper_warnings,
+        probe_filter: args.probe_filter.clone(),
         test: args.mode == Mode::Test,
         bench: args.mode == Mode::Bench,
         env: vars,
@@ -156,11 +222,18 @@ fn script_options(args: &Args, env: &HostEnv, cpid: Option<u32>) -> sema::env::O
 
 /// `-l` with a program: the probes it attaches, without begin and end.
 fn list(object: &Object) {
-    let mut names: Vec<&str> = object
+    let mut names: Vec<Cow<'_, str>> = object
         .attach
         .iter()
-        .map(|a| a.name.as_str())
-        .filter(|n| !matches!(*n, "begin" | "end" | "BEGIN" | "END"))
+        .filter(|a| !matches!(a.attach, Attach::Begin | Attach::End))
+        .map(|a| match a.attach {
+            // Provider and unit: there are as many rates as numbers.
+            Attach::Interval(_) | Attach::Profile(_) => {
+                let unit: Vec<_> = a.name.split(':').take(2).collect();
+                Cow::Owned(format!("{}:", unit.join(":")))
+            }
+            _ => Cow::Borrowed(a.name.as_str()),
+        })
         .collect();
     names.dedup();
     let mut text = String::new();

@@ -262,6 +262,8 @@ pub struct Options {
     pub unsafe_: bool,
     /// `-k`
     pub warn_helpers: bool,
+    /// Keep only the attach points whose names match, and begin and end.
+    pub probe_filter: Option<regex::Regex>,
     /// Keep `test:` probes.
     pub test: bool,
     /// Keep `bench:` probes.

@@ -370,9 +370,13 @@ pub(crate) fn expand<'p>(
         for ap in &probe.attach_points {
             ex.attach_point(ap);
         }
-        let matches = std::mem::take(&mut ex.out);
+        let mut matches = std::mem::take(&mut ex.out);
         if matches.is_empty() && ex.diags.len() > before {
             ex.none_left(probe);
+        }
+        if let Some(filter) = &cx.options.probe_filter {
+            let exempt = |a: &Attach| matches!(a, Attach::Begin | Attach::End);
+            matches.retain(|m| exempt(&m.spec.attach) || filter.is_match(&m.spec.name));
         }
         group(probe, matches, ex.usage, &mut units);
     }
