@@ -111,7 +111,7 @@ pub fn compile(
         return refuse(diags, Vec::new());
     }
 
-    let c = definitions(&program, &options.headers, &mut diags);
+    let c = definitions(&program, &options.headers, env, &mut diags);
     clock.took("headers", observer);
     let facts = HostFacts::new(env, c, options.facts);
     let cx = SemaContext {
@@ -129,7 +129,7 @@ pub fn compile(
         return refuse(diags, checked.options);
     }
     hir.config.possible_cpus = env.machine().cpus_possible;
-    observer.stage(Stage::Hir, &mut || format!("{hir:#?}\n"));
+    observer.stage(Stage::Hir, &mut || sema::print::program(&hir));
 
     let mut lowered = match lower::lower(&hir) {
         Ok(l) => l,
@@ -205,6 +205,7 @@ pub fn compile(
 fn definitions(
     program: &ast::Program,
     options: &ctypes::Options<'_>,
+    env: &dyn Env,
     diags: &mut Diagnostics,
 ) -> ctypes::CEnv {
     if program.c_defs.is_empty() && options.include_first.is_empty() {
@@ -215,7 +216,12 @@ fn definitions(
         .iter()
         .map(|d| (d.text.as_str(), d.span))
         .collect();
-    let (c, found) = ctypes::translate(&parts, options);
+    // Members of kernel types have sizes, which only BTF knows.
+    let options = ctypes::Options {
+        externals: env.btf().map(|b| &**b as &dyn ctypes::model::TypeSource),
+        ..*options
+    };
+    let (c, found) = ctypes::translate(&parts, &options);
     diags.merge(found);
     c
 }

@@ -14,7 +14,6 @@ pub mod diag;
 pub mod env;
 pub mod error;
 pub mod facts;
-pub mod frontend;
 pub mod interp;
 pub mod ir;
 pub mod lower;

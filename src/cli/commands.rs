@@ -8,8 +8,10 @@ use std::path::Path;
 use super::input::{self, Input};
 use super::terminal::{colour, complain, say};
 use super::{REFUSED, info};
+use crate::compile;
+use crate::ctypes;
 use crate::diag::{Code, render};
-use crate::frontend;
+use crate::env::Env as _;
 use crate::source::SourceMap;
 use crate::syntax;
 
@@ -60,9 +62,9 @@ fn explain(codes: &[OsString]) -> i32 {
     worst
 }
 
-/// `check [--format json] [-d hir] FILE...`: diagnostics of scripts that are not run.
+/// `check [--format json] FILE...`: diagnostics of scripts that are not run.
 fn check(rest: &[OsString]) -> i32 {
-    let (mut json, mut hir) = (false, false);
+    let mut json = false;
     let mut files = Vec::new();
     let mut words = rest.iter();
     while let Some(word) = words.next() {
@@ -75,7 +77,6 @@ fn check(rest: &[OsString]) -> i32 {
                     return REFUSED;
                 }
             },
-            Some("-d") if words.next().is_some_and(|w| w == "hir") => hir = true,
             _ => files.push(word),
         }
     }
@@ -97,23 +98,31 @@ fn check(rest: &[OsString]) -> i32 {
                 continue;
             }
         };
+        let mut sources = SourceMap::default();
+        let id = sources.add(&input.name, &input.text);
         let mut loader = super::imports::FileLoader::new(&[]);
-        let request = frontend::Request::default();
-        let front = frontend::check(&input.name, &input.text, &mut loader, &env, &request);
+        let options = compile::Options {
+            sema: Default::default(),
+            facts: Default::default(),
+            headers: ctypes::Options {
+                have_btf: env.btf().is_some(),
+                ..Default::default()
+            },
+            loader: &mut loader,
+            passes: Default::default(),
+        };
+        let done = compile::compile(&mut sources, id, &env, options, &mut compile::Unobserved);
         if json {
-            say(&format!("{}\n", render::json(&front.diags, &front.sources)));
-        } else if !front.diags.is_empty() {
+            say(&format!("{}\n", render::json(&done.diags, &sources)));
+        } else if !done.diags.is_empty() {
             let style = render::Style {
                 color: colour(),
                 codes: true,
             };
-            complain(&render::text(&front.diags, &front.sources, style));
+            complain(&render::text(&done.diags, &sources, style));
         }
-        if front.diags.has_errors() {
+        if done.diags.has_errors() {
             worst = REFUSED;
-        }
-        if hir && let Some(p) = &front.program {
-            say(&crate::sema::print::program(p));
         }
     }
     worst
