@@ -196,6 +196,22 @@ pub fn counts(loaded: &Loaded) -> Vec<u64> {
     out
 }
 
+/// Fails unless `workload` stops changing the counters, now that everything is detached. It gets
+/// some tries: a process that another test starts has copies of our links until it executes.
+pub fn assert_silent(loaded: &Loaded, workload: impl Fn()) {
+    let mut seen = (Vec::new(), Vec::new());
+    for _ in 0..50 {
+        let before = counts(loaded);
+        workload();
+        seen = (before, counts(loaded));
+        if seen.0 == seen.1 {
+            return;
+        }
+        std::thread::sleep(std::time::Duration::from_millis(20));
+    }
+    panic!("detached programs count on: {seen:?}");
+}
+
 /// A C program compiled for one test, deleted afterwards.
 pub struct CProgram {
     dir: PathBuf,

