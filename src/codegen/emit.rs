@@ -5,6 +5,8 @@
 //! instruction. Blocks that only jump on disappear. Jumps are resolved last, so nothing can
 //! move under them. What refers to other functions or to maps is left to [`link`](super::link).
 
+use std::collections::HashMap;
+
 use crate::ir::{FuncId, Width};
 use crate::object::{Loc, RelocKind};
 
@@ -56,7 +58,9 @@ pub fn emit(f: &MFunc, alloc: &Allocation, frame: &Frame) -> Result<Code, Codege
         },
         jumps: Vec::new(),
         loc: Loc::default(),
-        held: [None; Reg::COUNT],
+        held: [0; Reg::COUNT],
+        kept: HashMap::new(),
+        values: 0,
     };
     let onward = e.onward();
     let order: Vec<usize> = (0..f.blocks.len())
@@ -73,7 +77,7 @@ pub fn emit(f: &MFunc, alloc: &Allocation, frame: &Frame) -> Result<Code, Codege
     for (k, &b) in order.iter().enumerate() {
         e.island(&mut pending, &starts)?;
         starts[b] = e.code.insns.len() as u32;
-        e.held = [None; Reg::COUNT];
+        e.forget_all();
         let next = order.get(k + 1).copied();
         for (j, (inst, loc)) in f.blocks[b].insts.iter().enumerate() {
             e.loc = *loc;
@@ -92,8 +96,11 @@ struct Emitter<'a> {
     /// Jumps and their target blocks.
     jumps: Vec<(usize, usize)>,
     loc: Loc,
-    /// The spill slot of which each register holds a copy.
-    held: [Option<u32>; Reg::COUNT],
+    /// Which value each register and each spill slot holds, as far as is known in this block:
+    /// equal numbers are equal values.
+    held: [u32; Reg::COUNT],
+    kept: HashMap<u32, u32>,
+    values: u32,
 }
 
 /// Where an argument comes from.
@@ -153,9 +160,22 @@ impl Emitter<'_> {
             self.code.locs.push((at, self.loc));
         }
         for r in written(insn) {
-            self.held[r] = None;
+            self.held[r] = self.fresh();
         }
         self.code.insns.push(insn);
+    }
+
+    fn fresh(&mut self) -> u32 {
+        self.values += 1;
+        self.values
+    }
+
+    /// At the start of a block nothing is known.
+    fn forget_all(&mut self) {
+        for r in 0..Reg::COUNT {
+            self.held[r] = self.fresh();
+        }
+        self.kept.clear();
     }
 
     fn pair(&mut self, insns: [Insn; 2]) -> u32 {
@@ -167,32 +187,23 @@ impl Emitter<'_> {
     }
 
     fn fetch(&mut self, r: Reg, slot: u32) {
-        if self.held[r.index()] == Some(slot) {
-            return;
-        }
-        match self.held.iter().position(|&h| h == Some(slot)) {
-            Some(other) => {
-                let other = Reg::new(other as u8).unwrap_or(R10);
-                self.push(Insn::mov64(r, other));
+        let value = match self.kept.get(&slot) {
+            Some(&v) => v,
+            None => self.fresh(),
+        };
+        self.kept.insert(slot, value);
+        match self.held.iter().position(|&h| h == value) {
+            Some(same) => self.mov(r, Reg::new(same as u8).unwrap_or(r)),
+            None => {
+                self.push(Insn::ldx(Size::DW, r, R10, self.frame.spill(slot)));
+                self.held[r.index()] = value;
             }
-            None => self.push(Insn::ldx(Size::DW, r, R10, self.frame.spill(slot))),
         }
-        self.held[r.index()] = Some(slot);
     }
 
     fn save(&mut self, r: Reg, slot: u32) {
         self.push(Insn::stx(Size::DW, R10, self.frame.spill(slot), r));
-        self.forget(slot);
-        self.held[r.index()] = Some(slot);
-    }
-
-    /// The slot has new contents.
-    fn forget(&mut self, slot: u32) {
-        for h in &mut self.held {
-            if *h == Some(slot) {
-                *h = None;
-            }
-        }
+        self.kept.insert(slot, self.held[r.index()]);
     }
 
     /// Register through which instruction `i` reads `v`.
@@ -232,8 +243,10 @@ impl Emitter<'_> {
     }
 
     fn mov(&mut self, dst: Reg, src: Reg) {
-        if dst != src {
+        let value = self.held[src.index()];
+        if self.held[dst.index()] != value {
             self.push(Insn::mov64(dst, src));
+            self.held[dst.index()] = value;
         }
     }
 
@@ -390,7 +403,7 @@ impl Emitter<'_> {
             (Place::Spill(s), Konst::Imm(c)) if i32::try_from(c).is_ok() => {
                 let off = self.frame.spill(s);
                 self.push(Insn::st(Size::DW, R10, off, c as i32));
-                self.forget(s);
+                self.kept.remove(&s);
             }
             (Place::Spill(s), _) => {
                 let r = self.write(i, dst);
@@ -537,11 +550,11 @@ impl Emitter<'_> {
             match (0..moves.len()).find(free) {
                 Some(k) => {
                     let (d, s) = moves.swap_remove(k);
-                    self.push(Insn::mov64(d, s));
+                    self.mov(d, s);
                 }
                 None => {
                     let from = moves[0].0;
-                    self.push(Insn::mov64(aside, from));
+                    self.mov(aside, from);
                     for m in moves.iter_mut().filter(|m| m.1 == from) {
                         m.1 = aside;
                     }
