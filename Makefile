@@ -1,0 +1,31 @@
+# make run      build, and see a program traced (a few seconds)
+# make test     build, and run all tests
+# make install  put the binary under $(PREFIX)/bin
+#
+# A fresh Debian or Ubuntu with Rust is enough: what else the build needs is installed first.
+
+SHELL := /bin/bash
+PATH  := $(PATH):$(HOME)/.cargo/bin
+export PATH
+PREFIX ?= /usr/local
+BIN    := $${CARGO_TARGET_DIR:-target}/release/rtrace
+
+.PHONY: run test build deps demo-deps test-deps install clean
+
+run: build demo-deps
+	scripts/demo/run $(BIN)
+
+build: deps
+	cargo build --release --locked
+
+test: deps test-deps
+	cargo test --locked $(TESTFLAGS)
+
+install: build
+	install -D -m 755 $(BIN) $(DESTDIR)$(PREFIX)/bin/rtrace
+
+deps demo-deps test-deps:
+	@scripts/prepare $@
+
+clean:
+	cargo clean
