@@ -15,7 +15,6 @@ pub static ROWS: &[Builtin] = &[
         unsafe_: true,
         kernel: Some((5, 3)),
         lower: Lowering::Effect(process::signal),
-        ..Builtin::ROW
     },
     // Lowering: [Int(number) or Expr(number: uint64)].
     Builtin {
@@ -26,7 +25,6 @@ pub static ROWS: &[Builtin] = &[
         unsafe_: true,
         kernel: Some((5, 5)),
         lower: Lowering::Effect(process::signal_thread),
-        ..Builtin::ROW
     },
     // Lowering: [Expr(value: uint64)].
     Builtin {

@@ -192,9 +192,9 @@ fn measure(index: usize, session: &mut Session) -> Result<(u64, u32)> {
         let nanoseconds = session.bench(index, runs)?;
         runs *= match nanoseconds * u64::from(runs) {
             ..1_000 => 1_000,
-            ..10_000 => 100,
-            ..100_000 => 10,
-            ..1_000_000 => 2,
+            1_000..10_000 => 100,
+            10_000..100_000 => 10,
+            100_000..1_000_000 => 2,
             _ => return Ok((nanoseconds, runs)),
         };
         // An empty program takes no measurable time however often it runs.

@@ -88,7 +88,7 @@ impl<'a> Fx<'_, 'a> {
         match (&from.ty, to) {
             (Type::Str(n), Type::Str(m)) => {
                 if n <= m {
-                    self.into_memory(from, dst);
+                    self.store_expr(from, dst);
                     self.pad_zero(dst.plus(*n), m - n);
                 } else {
                     let at = self.memory(from);

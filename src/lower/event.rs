@@ -139,6 +139,6 @@ impl<'a> Fx<'_, 'a> {
             self.copy_value(&e.ty, at, src, size);
             return;
         }
-        self.into_memory(e, at);
+        self.store_expr(e, at);
     }
 }

@@ -167,7 +167,7 @@ impl<'a> Fx<'_, 'a> {
         } else {
             let size = self.size(&value.ty);
             let at = self.temp(plan.value_size);
-            self.padded(|fx| fx.into_memory(value, at));
+            self.padded(|fx| fx.store_expr(value, at));
             if plan.value_size > size {
                 self.zero(at.plus(size), plan.value_size - size);
             }

@@ -80,7 +80,7 @@ impl<'a> Fx<'_, 'a> {
             let v = self.scalar(e);
             self.store_scalar(&e.ty, dst, v);
         } else if e.ty.is_memory() {
-            self.into_memory(e, dst);
+            self.store_expr(e, dst);
         } else {
             self.effect(e);
         }
@@ -101,7 +101,7 @@ impl<'a> Fx<'_, 'a> {
         ) && !mentions(e, local);
         let dst = self.local_addr(local);
         if direct {
-            self.into_memory(e, dst);
+            self.store_expr(e, dst);
             return;
         }
         let size = self.size(&e.ty);
@@ -123,7 +123,7 @@ impl<'a> Fx<'_, 'a> {
         }
         let size = self.size(&e.ty);
         let at = self.temp(size);
-        self.padded(|fx| fx.into_memory(e, at));
+        self.padded(|fx| fx.store_expr(e, at));
         at
     }
 
@@ -152,7 +152,7 @@ impl<'a> Fx<'_, 'a> {
     }
 
     /// Evaluates an expression of memory type at `dst`.
-    pub(super) fn into_memory(&mut self, e: &'a Expr, dst: Addr) {
+    pub(super) fn store_expr(&mut self, e: &'a Expr, dst: Addr) {
         let loc = self.b.loc();
         self.b.set_loc(e.loc);
         let size = self.size(&e.ty);

@@ -33,8 +33,8 @@ fn find<'a>(fx: &mut Fx<'_, 'a>, call: &'a Call) -> Value {
     let both = fx.scratch_temp(needle_room + hay_room);
     let hay_at = both.plus(needle_room);
     fx.padded(|fx| {
-        fx.into_memory(needle, both);
-        fx.into_memory(hay, hay_at);
+        fx.store_expr(needle, both);
+        fx.store_expr(hay, hay_at);
     });
     fx.zero_tail(both, needle_cap, needle_room);
     fx.zero_tail(hay_at, hay_cap, hay_room);

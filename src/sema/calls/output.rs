@@ -212,7 +212,7 @@ fn formatted(call: &mut Call<'_, '_>) -> Option<Expr> {
 
 fn debugf(call: &mut Call<'_, '_>) -> Option<Expr> {
     if call.len() > 4 {
-        let text = format!("cannot use more than 3 conversion specifiers");
+        let text = "cannot use more than 3 conversion specifiers".to_string();
         return call.fail(Code::ArgumentCount, call.span, text);
     }
     let args = format_args(call)?;

@@ -65,7 +65,7 @@ fn str(call: &mut Call<'_, '_>) -> Option<Expr> {
         return call.make(vec![Arg::Expr(v), Arg::Expr(len)], Type::Str(max));
     };
     if n < 0 {
-        let text = format!("Builtin str requires a non-negative literal");
+        let text = "Builtin str requires a non-negative literal".to_string();
         return call.fail(Code::BadArgument, call.arg_span(1), text);
     }
     let cap = if n + 1 > i128::from(max) {
