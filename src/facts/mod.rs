@@ -5,6 +5,7 @@
 //! the compilation's [`TypeStore`]. Types of modules are read only if the kernel proper does
 //! not know a name; files are opened when they are first asked about.
 
+mod passing;
 mod user;
 
 use std::cell::{OnceCell, RefCell};
@@ -21,6 +22,7 @@ use crate::sema::env::{
     ArgField, ArgSource, Facts, FunctionQuery, Prototype, UsdtProbe, UserFunction,
 };
 use crate::source::{FileId, Span};
+use crate::symbols::dwarf::types::UnitTypes;
 use crate::syntax::ast;
 use crate::types::import::{Importer, SourceId};
 use crate::types::{AddrSpace, EnumId, StructId, StructKind, Type, TypeStore};
@@ -49,6 +51,8 @@ pub struct HostFacts<'a> {
     kernel: OnceCell<Option<SourceId>>,
     modules: RefCell<HashMap<String, Option<SourceId>>>,
     files: Files,
+    /// Debug information of probed functions, by file and the function's address.
+    units: RefCell<HashMap<(String, u64), Option<(Rc<UnitTypes>, SourceId)>>>,
 }
 
 impl std::fmt::Debug for HostFacts<'_> {
@@ -71,7 +75,30 @@ impl<'a> HostFacts<'a> {
             kernel: OnceCell::new(),
             modules: RefCell::default(),
             files: Files::new(options),
+            units: RefCell::default(),
         }
+    }
+
+    /// The unit of a probed function.
+    fn unit(&self, file: &TargetFile, address: u64) -> Option<(Rc<UnitTypes>, SourceId)> {
+        let key = (file.path.clone(), address);
+        if let Some(known) = self.units.borrow().get(&key) {
+            return known.clone();
+        }
+        let found = self.files.unit_at(file, address).map(|unit| {
+            let unit = Rc::new(unit);
+            let source = self.types.add(unit.clone(), None);
+            (unit, source)
+        });
+        self.units.borrow_mut().insert(key, found.clone());
+        found
+    }
+
+    /// Adds the debug information of a probed file that defines a type.
+    fn defining_unit(&self, space: NameSpace, name: &str) -> Option<()> {
+        let unit = self.files.unit_defining(space, name)?;
+        self.types.add(Rc::new(unit), None);
+        Some(())
     }
 
     /// The kernel's types, if there are any.
@@ -105,6 +132,10 @@ impl<'a> HostFacts<'a> {
         let found = known()
             .or_else(|| {
                 self.kernel()?;
+                known()
+            })
+            .or_else(|| {
+                self.defining_unit(space, name)?;
                 known()
             })
             .or_else(|| {
@@ -360,6 +391,25 @@ impl Facts for HostFacts<'_> {
         column: Option<u32>,
     ) -> Result<Vec<u64>, String> {
         self.files.line(file, source, line, column)
+    }
+
+    fn user_args(
+        &self,
+        store: &mut TypeStore,
+        file: &TargetFile,
+        function: &UserFunction,
+    ) -> Option<Vec<ArgField>> {
+        let (unit, source) = self.unit(file, function.address)?;
+        let signature = unit.function(function.address)?;
+        let params = signature.params.iter().map(|(name, ty)| {
+            let ty = match self.types.import(store, source, *ty) {
+                Type::Ptr(t, AddrSpace::None) => Type::Ptr(t, AddrSpace::User),
+                other => other,
+            };
+            (name.clone(), ty)
+        });
+        let params: Vec<_> = params.collect();
+        Some(passing::places(params, store))
     }
 
     fn user_symbol(&self, file: &TargetFile, name: &str) -> Option<(u64, u64, bool)> {

@@ -7,12 +7,14 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::FactOptions;
+use crate::ctypes::model::NameSpace;
 use crate::env::wildcard;
 use crate::object::TargetFile;
 use crate::sema::env::{FunctionQuery, UsdtProbe, UserFunction};
 use crate::sema::hir::ArgLocation;
 use crate::source::FileId;
 use crate::symbols::debuglink::DebugDirs;
+use crate::symbols::dwarf::types::UnitTypes;
 use crate::symbols::dwarf::{LineMatch, Lines};
 use crate::symbols::elf::{ElfFile, Kind, Table, string_at};
 use crate::symbols::index::SymbolIndex;
@@ -26,6 +28,8 @@ pub(super) struct Files {
     options: FactOptions,
     dirs: DebugDirs,
     indexes: RefCell<HashMap<String, Option<Arc<SymbolIndex>>>>,
+    /// Files in the order in which they were asked about.
+    order: RefCell<Vec<String>>,
 }
 
 /// The text before the last `*` of a C pointer type.
@@ -65,6 +69,7 @@ impl Files {
             options,
             dirs,
             indexes: RefCell::default(),
+            order: RefCell::default(),
         }
     }
 
@@ -73,6 +78,7 @@ impl Files {
         known
             .entry(file.path.clone())
             .or_insert_with(|| {
+                self.order.borrow_mut().push(file.path.clone());
                 SymbolIndex::open(Path::new(&file.path), &self.dirs)
                     .ok()
                     .map(Arc::new)
@@ -178,6 +184,20 @@ impl Files {
             }
             LineMatch::NoFile => Err(format!("No source file {source} in {}", file.path)),
         }
+    }
+
+    /// The debug information of the code at an address.
+    pub fn unit_at(&self, file: &TargetFile, address: u64) -> Option<UnitTypes> {
+        UnitTypes::at(self.index(file)?.elf(), &self.dirs, address)
+    }
+
+    /// Debug information that defines a type, of the files that were asked about.
+    pub fn unit_defining(&self, space: NameSpace, name: &str) -> Option<UnitTypes> {
+        let files = self.order.borrow().clone();
+        files.into_iter().find_map(|path| {
+            let index = self.index(&TargetFile { path })?;
+            UnitTypes::defining(index.elf(), &self.dirs, space, name)
+        })
     }
 
     /// Address, size and whether the file moves when it is loaded.

@@ -408,12 +408,34 @@ impl Checker<'_> {
             }
             ArgSource::Ctx(n) => ExprKind::CtxArg(*n),
             ArgSource::Location(l) => ExprKind::Location(l.clone()),
+            ArgSource::Stack(offset) => return self.stack_value(f, *offset, loc),
         };
         Expr {
             kind,
             ty: f.ty.clone(),
             loc,
         }
+    }
+
+    /// An argument that was passed in memory.
+    fn stack_value(&self, f: &ArgField, offset: u32, loc: crate::object::Loc) -> Expr {
+        let (Some(builtin), Some(sp)) = (crate::builtins::find("reg"), super::register("sp"))
+        else {
+            return value::unknown(loc);
+        };
+        let call = super::hir::Call {
+            builtin,
+            args: vec![super::hir::Arg::Int(sp)],
+        };
+        let sp = Expr {
+            kind: ExprKind::Call(call),
+            ty: Type::U64,
+            loc,
+        };
+        let pointer = value::cast(sp, &f.ty.clone().ptr_in(AddrSpace::User));
+        let mut p = place(Base::Deref(Box::new(pointer)));
+        p.offset = offset;
+        self.load_at(p, f.ty.clone(), loc)
     }
 
     fn arg_field(&mut self, base: &ast::Expr, name: &ast::Ident, span: Span) -> Expr {

@@ -34,6 +34,8 @@ pub enum ArgSource {
     Ctx(u8),
     /// Registers or memory of the traced process.
     Location(ArgLocation),
+    /// On the stack of the traced process, this many bytes above the stack pointer.
+    Stack(u32),
 }
 
 /// Prototype of a kernel function or raw tracepoint.

@@ -632,8 +632,15 @@ impl Checker<'_> {
             return e;
         }
         let loc = self.loc(span);
-        let e = self.reduce(e);
+        let mut e = self.reduce(e);
         let mut ty = ty;
+        // A literal is as wide as the array that it fills.
+        if let (Type::Array(elem, n), Type::Int(t), Some(v)) = (&ty, &e.ty, literal_value(&e))
+            && let Ok(size @ (1 | 2 | 4 | 8)) = u8::try_from(self.size(elem).saturating_mul(*n))
+            && size > t.size
+        {
+            e = value::constant(v, Type::int(t.signed, size), e.loc);
+        }
         if e.ty == ty {
             if !value::is_literal(&e) {
                 let text = format!(

@@ -62,6 +62,7 @@ fn print(call: &mut Call<'_, '_>) -> Option<Expr> {
     if !printable(&v) || is_args && matches!(v.kind, ExprKind::Ctx) {
         let ty = match &v.ty {
             Type::Ptr(t, _) if is_args => call.c.spell(t),
+            Type::Tuple(items) if items.contains(&Type::None) => "none".to_owned(),
             ty => call.c.spell(ty),
         };
         let text = format!("{ty} type passed to print() is not printable");

@@ -6,6 +6,7 @@
 //! falls into it. Split DWARF (.dwo files) gives lines but no inlined functions; names that
 //! `dwz` moved into a shared file are missing.
 
+pub mod types;
 mod unit;
 
 use std::ops::Range;
