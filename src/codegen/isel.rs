@@ -383,7 +383,7 @@ impl<'a> Selector<'a> {
         self.loc = block.term_loc;
         match &block.term {
             Some(Term::Jump(to, args)) => {
-                self.moves(*to, args);
+                self.moves(*to, args, None);
                 let to = self.label(Label::Ir(*to));
                 self.push(MInst::Jump(to));
                 self.finish(cold);
@@ -403,8 +403,18 @@ impl<'a> Selector<'a> {
                 let body = std::mem::take(&mut self.out);
                 let here = self.blocks.len();
                 self.blocks.push(MBlock::default());
-                let els = self.edge(els, cold, tail);
-                let then = self.edge(then, cold || *then_cold, tail);
+                // On the way where they are equal, the register is as good as the constant.
+                let equal = match b {
+                    Src::Imm(c) if *w == Width::W64 => Some((a, i64::from(c))),
+                    _ => None,
+                };
+                let (on_then, on_els) = match op {
+                    JmpOp::Eq => (equal, None),
+                    JmpOp::Ne => (None, equal),
+                    _ => (None, None),
+                };
+                let els = self.edge(els, cold, on_els, tail);
+                let then = self.edge(then, cold || *then_cold, on_then, tail);
                 let mut body = body;
                 body[at].0 = MInst::Branch {
                     op,
@@ -440,11 +450,13 @@ impl<'a> Selector<'a> {
         self.labels.len() - 1
     }
 
-    /// The label of an edge: the target itself or a block with its moves.
+    /// The label of an edge: the target itself or a block with its moves. `known` is a register
+    /// that holds a constant on this way.
     fn edge(
         &mut self,
         (to, args): &(Block, Vec<Value>),
         cold: bool,
+        known: Option<(VReg, i64)>,
         tail: &mut Vec<MBlock>,
     ) -> usize {
         if args.is_empty() {
@@ -452,7 +464,7 @@ impl<'a> Selector<'a> {
         }
         self.cache.clear();
         self.map_cache.clear();
-        self.moves(*to, args);
+        self.moves(*to, args, known);
         let target = self.label(Label::Ir(*to));
         self.push(MInst::Jump(target));
         let block = MBlock {
@@ -489,20 +501,25 @@ impl<'a> Selector<'a> {
     }
 
     /// Moves block arguments into the parameters of `to`, all at once in effect.
-    fn moves(&mut self, to: Block, args: &[Value]) {
+    fn moves(&mut self, to: Block, args: &[Value], known: Option<(VReg, i64)>) {
         let params = &self.func.block(to).params;
         let mut regs = Vec::new();
         let mut consts = Vec::new();
         for (&p, &a) in params.iter().zip(args) {
             let dst = self.vreg(p);
-            match self.konst_of(a) {
-                Some(k) => {
+            match (self.konst_of(a), known) {
+                (Some(Konst::Imm(c)), Some((src, k))) if c == k => {
+                    if src != dst {
+                        regs.push((dst, src));
+                    }
+                }
+                (Some(k), _) => {
                     if let Konst::Slot(s, _) = k {
                         self.use_slot(s);
                     }
                     consts.push((dst, k));
                 }
-                None => {
+                (None, _) => {
                     let src = self.vreg(a);
                     if src != dst {
                         regs.push((dst, src));

@@ -171,3 +171,6 @@ fn function(func: &Func) -> Result<Code, CodegenError> {
     let frame = Frame::new(&m, &slots, &alloc.spills)?;
     emit::emit(&m, &alloc, &frame)
 }
+
+#[cfg(test)]
+mod tests;

@@ -18,6 +18,9 @@ use super::spill::{Spills, weights};
 
 /// Registers that may be allocated: r0 to r9.
 const ALLOCATABLE: usize = 10;
+/// The order in which registers are tried that nothing speaks for: those that calls, returns
+/// and their first arguments want come late, those that calls preserve last.
+const ORDER: [usize; ALLOCATABLE] = [5, 4, 3, 0, 2, 1, 6, 7, 8, 9];
 /// The first of those that calls preserve.
 const FIRST_SAVED: usize = 6;
 
@@ -306,7 +309,7 @@ impl<'a> Allocator<'a> {
         };
         let found = self
             .hinted(v, &range, first)
-            .or_else(|| (first..ALLOCATABLE).find(|&r| self.is_free(r, &range)));
+            .or_else(|| self.any_free(first, &range));
         let chosen = found.or_else(|| self.cheapest(&range, first, self.weight[v.index()]));
         match chosen {
             Some(r) => {
@@ -334,6 +337,12 @@ impl<'a> Allocator<'a> {
             })
             .map(Reg::index)
             .find(|&r| r >= first && r < ALLOCATABLE && self.is_free(r, range))
+    }
+
+    fn any_free(&self, first: usize, range: &[Segment]) -> Option<usize> {
+        ORDER
+            .into_iter()
+            .find(|&r| r >= first && self.is_free(r, range))
     }
 
     fn is_free(&self, r: usize, range: &[Segment]) -> bool {
@@ -450,7 +459,7 @@ impl<'a> Allocator<'a> {
         let range = [s];
         let wish = wish.map(Reg::index).filter(|&r| self.is_free(r, &range));
         let r = wish
-            .or_else(|| (0..ALLOCATABLE).find(|&r| self.is_free(r, &range)))
+            .or_else(|| self.any_free(0, &range))
             .or_else(|| self.cheapest(&range, 0, f32::INFINITY))
             .expect("an instruction has fewer operands than there are registers");
         for e in self.conflicts(r, &range) {
