@@ -16,6 +16,7 @@ use crate::symbols::elf::ElfFile;
 use crate::symbols::glob::Glob;
 use crate::symbols::index::SymbolIndex;
 use crate::symbols::paths::PathResolver;
+use crate::symbols::targets::TargetPath;
 use crate::symbols::usdt;
 
 /// What a search found.
@@ -142,6 +143,11 @@ pub fn list(search: Option<&str>, verbose: bool, env: &dyn Env, paths: &PathReso
         None => {
             for p in PROVIDERS.iter().filter(|p| p.kernel) {
                 (p.list)(&lister, "", &[], &mut out);
+            }
+            // A process is a target by itself.
+            if paths.pid().is_some() {
+                lister.uprobes("uprobe", "*", &mut out);
+                lister.usdt("*", &mut out);
             }
         }
         Some(search) => {
@@ -354,23 +360,22 @@ impl Lister<'_> {
             Some((target, name)) => (target, name),
             None => (rest, "*"),
         };
-        let Some(path) = self.paths.resolve(target) else {
-            return;
-        };
-        let shown = path.display();
-        match SymbolIndex::open(&path, &DebugDirs::system()) {
-            Ok(index) => {
-                let pattern = name.strip_prefix("cpp:").unwrap_or(name);
-                let names: BTreeSet<String> = index
-                    .matching(&Glob::new(pattern.trim_matches('"')))
-                    .into_iter()
-                    .map(|s| s.name.into_owned())
-                    .collect();
-                for name in names {
-                    line(out, format_args!("{provider}:{shown}:{name}"));
+        let pattern = name.strip_prefix("cpp:").unwrap_or(name);
+        let pattern = Glob::new(pattern.trim_matches('"'));
+        for TargetPath { shown, path } in self.paths.files(target) {
+            match SymbolIndex::open(&path, &DebugDirs::system()) {
+                Ok(index) => {
+                    let names: BTreeSet<String> = index
+                        .matching(&pattern)
+                        .into_iter()
+                        .map(|s| s.name.into_owned())
+                        .collect();
+                    for name in names {
+                        line(out, format_args!("{provider}:{shown}:{name}"));
+                    }
                 }
+                Err(e) => out.warnings.push(format!("{shown}: {e}")),
             }
-            Err(e) => out.warnings.push(format!("{shown}: {e}")),
         }
     }
 
@@ -380,21 +385,19 @@ impl Lister<'_> {
             Some((namespace, name)) => (Some(namespace), name),
             None => (None, rest),
         };
-        let Some(path) = self.paths.resolve(target) else {
-            return;
-        };
-        let shown = path.display();
-        match ElfFile::open(&path) {
-            Ok(elf) => {
-                let names: BTreeSet<_> = usdt::matching(&elf, namespace, name)
-                    .into_iter()
-                    .map(|s| (s.provider, s.name))
-                    .collect();
-                for (namespace, name) in names {
-                    line(out, format_args!("usdt:{shown}:{namespace}:{name}"));
+        for TargetPath { shown, path } in self.paths.files(target) {
+            match ElfFile::open(&path) {
+                Ok(elf) => {
+                    let names: BTreeSet<_> = usdt::matching(&elf, namespace, name)
+                        .into_iter()
+                        .map(|s| (s.provider, s.name))
+                        .collect();
+                    for (namespace, name) in names {
+                        line(out, format_args!("usdt:{shown}:{namespace}:{name}"));
+                    }
                 }
+                Err(e) => out.warnings.push(format!("{shown}: {e}")),
             }
-            Err(e) => out.warnings.push(format!("{shown}: {e}")),
         }
     }
 

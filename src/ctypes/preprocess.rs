@@ -121,7 +121,14 @@ impl<'a> Preprocessor<'a> {
     pub fn script(&mut self, parts: &[(&str, Span)]) -> Vec<Token> {
         let mut tokens = Vec::new();
         for &(text, span) in parts {
-            let part = self.add_text(PathBuf::from("<script>"), Some(span), Rc::from(text));
+            // The language knows where a definition ends without the semicolon of C.
+            let body = text.trim_end();
+            let text = if body.starts_with('#') || body.ends_with(';') {
+                Rc::from(text)
+            } else {
+                Rc::from(format!("{text};"))
+            };
+            let part = self.add_text(PathBuf::from("<script>"), Some(span), text);
             tokens.extend_from_slice(&part);
         }
         self.run(Rc::from(tokens), 0, None);

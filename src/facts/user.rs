@@ -20,6 +20,7 @@ use crate::symbols::elf::{ElfFile, Kind, Table, string_at};
 use crate::symbols::index::SymbolIndex;
 use crate::symbols::paths::PathResolver;
 use crate::symbols::target::{Match, Target};
+use crate::symbols::targets::TargetPath;
 use crate::symbols::usdt;
 use crate::syntax::ast;
 
@@ -90,21 +91,22 @@ impl Files {
     pub fn targets(&self, target: &str) -> Result<Vec<TargetFile>, String> {
         let missing =
             || format!("uprobe target file '{target}' does not exist or is not executable");
-        if wildcard::is_pattern(target) {
-            let files = match self.options.pid {
-                Some(pid) => mapped(pid, target),
-                None => glob(target),
-            };
-            return Ok(files.into_iter().map(|path| TargetFile { path }).collect());
-        }
         let resolver = match self.options.pid {
             Some(pid) => PathResolver::for_pid(pid),
             None => PathResolver::system(),
         };
-        let path = resolver.resolve(target).ok_or_else(missing)?;
-        if !path.is_file() {
-            return Err(missing());
+        let files = resolver.files(target);
+        if wildcard::is_pattern(target) {
+            let path = |f: TargetPath| f.path.to_string_lossy().into_owned();
+            return Ok(files
+                .into_iter()
+                .map(|f| TargetFile { path: path(f) })
+                .collect());
         }
+        let path = match files.into_iter().next() {
+            Some(found) if found.path.is_file() => found.path,
+            _ => return Err(missing()),
+        };
         let file = TargetFile {
             path: path.to_string_lossy().into_owned(),
         };
@@ -246,44 +248,34 @@ impl Files {
     }
 }
 
-/// Files that a process has mapped.
-fn mapped(pid: u32, pattern: &str) -> Vec<String> {
-    let text = std::fs::read_to_string(format!("/proc/{pid}/maps")).unwrap_or_default();
-    let mut out: Vec<String> = text
-        .lines()
-        .filter(|l| l.split_whitespace().nth(1).is_some_and(|p| p.contains('x')))
-        .filter_map(|l| l.find('/').map(|at| l[at..].to_owned()))
-        .filter(|p| wildcard::matches(pattern, p))
-        .collect();
-    out.sort_unstable();
-    out.dedup();
-    out
+/// The low bytes of a constant, extended as the probe's note says.
+fn extended(value: i64, width: usdt::Width) -> i64 {
+    let unused = 64 - 8 * u32::from(width.bytes.clamp(1, 8));
+    if width.signed {
+        value << unused >> unused
+    } else {
+        ((value as u64) << unused >> unused) as i64
+    }
 }
 
-/// Files whose last path component matches.
-fn glob(pattern: &str) -> Vec<String> {
-    let path = Path::new(pattern);
-    let (Some(dir), Some(name)) = (path.parent(), path.file_name().and_then(|n| n.to_str())) else {
-        return Vec::new();
-    };
-    let entries = std::fs::read_dir(dir).into_iter().flatten().flatten();
-    let mut out: Vec<String> = entries
-        .filter(|e| wildcard::matches(name, &e.file_name().to_string_lossy()))
-        .map(|e| e.path())
-        .filter(|p| p.is_file() && ElfFile::open(p).is_ok())
-        .map(|p| p.to_string_lossy().into_owned())
-        .collect();
-    out.sort_unstable();
-    out
+/// Offset of a register in the registers that a probe saves. Assemblers call the general ones
+/// of x86-64 `rax`, the kernel `ax`.
+fn register(name: &str) -> Option<u32> {
+    let offset =
+        crate::sema::register(name).or_else(|| crate::sema::register(name.strip_prefix('r')?))?;
+    u32::try_from(offset).ok()
 }
 
 fn location(a: &usdt::Argument) -> Option<ArgLocation> {
-    let register = |name: &str| u32::try_from(crate::sema::register(name)?).ok();
     if a.width.float {
         return None;
     }
     Some(match &a.operand {
-        usdt::Operand::Constant(n) => ArgLocation::Const(*n),
+        usdt::Operand::Constant(n) => ArgLocation::Const {
+            value: extended(*n, a.width),
+            size: a.width.bytes,
+            signed: a.width.signed,
+        },
         usdt::Operand::Register(r) => ArgLocation::Reg {
             regs_offset: register(r.name)? + u32::from(r.shift / 8),
             size: a.width.bytes,
@@ -305,4 +297,43 @@ fn location(a: &usdt::Argument) -> Option<ArgLocation> {
         },
         usdt::Operand::Static(_) => return None,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::symbols::usdt::{Argument, Operand, Width};
+
+    #[test]
+    fn constants_have_the_width_of_the_argument() {
+        let constant = |n, bytes, signed| {
+            let width = Width {
+                bytes,
+                signed,
+                float: false,
+            };
+            let at = location(&Argument {
+                width,
+                operand: Operand::Constant(n),
+            });
+            match at {
+                Some(ArgLocation::Const { value, .. }) => value,
+                other => panic!("{other:?}"),
+            }
+        };
+        assert_eq!(constant(-16, 1, false), 240);
+        assert_eq!(constant(-16, 1, true), -16);
+        assert_eq!(constant(-202_182_160, 4, false), 4_092_785_136);
+        assert_eq!(constant(-2, 8, false), -2);
+    }
+
+    #[test]
+    #[cfg(target_arch = "x86_64")]
+    fn registers_are_known_by_the_assemblers_names() {
+        for (assembler, kernel) in [("rax", "ax"), ("rbp", "bp"), ("r12", "r12"), ("rip", "ip")] {
+            let offset = u32::try_from(crate::sema::register(kernel).unwrap());
+            assert_eq!(register(assembler), Some(offset.unwrap()), "{assembler}");
+        }
+        assert_eq!(register("xmm0"), None);
+    }
 }

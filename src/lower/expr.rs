@@ -333,7 +333,7 @@ impl<'a> Fx<'_, 'a> {
     /// An argument described by registers.
     fn location(&mut self, at: &ArgLocation) -> Value {
         match *at {
-            ArgLocation::Const(c) => self.b.iconst(c),
+            ArgLocation::Const { value, .. } => self.b.iconst(value),
             ArgLocation::Reg {
                 regs_offset,
                 size,

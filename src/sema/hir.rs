@@ -493,7 +493,14 @@ pub struct Index {
 #[derive(Clone, Debug, PartialEq)]
 pub enum ArgLocation {
     /// A constant.
-    Const(i64),
+    Const {
+        /// The value, extended from `size`.
+        value: i64,
+        /// Bytes: 1, 2, 4 or 8.
+        size: u8,
+        /// Sign-extended.
+        signed: bool,
+    },
     /// Part of a register: byte offset in `struct pt_regs`, size in bytes, signed.
     Reg {
         /// Offset in `struct pt_regs`.

@@ -12,6 +12,7 @@ pub mod glob;
 pub mod index;
 pub mod nearest;
 pub mod paths;
+pub mod targets;
 pub mod perfmap;
 pub mod target;
 pub mod unwind;

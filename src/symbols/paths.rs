@@ -30,8 +30,10 @@ const MAX_LINKS: usize = 40;
 /// Where names are resolved.
 #[derive(Clone, Debug)]
 pub struct PathResolver {
-    root: PathBuf,
-    path: String,
+    pub(super) root: PathBuf,
+    pub(super) path: String,
+    /// The process whose files are meant.
+    pub(super) pid: Option<u32>,
 }
 
 impl PathResolver {
@@ -40,6 +42,7 @@ impl PathResolver {
         Self {
             root: PathBuf::from("/"),
             path: std::env::var("PATH").unwrap_or_else(|_| DEFAULT_PATH.to_owned()),
+            pid: None,
         }
     }
 
@@ -49,10 +52,15 @@ impl PathResolver {
         let same_namespace = std::fs::read_link(format!("/proc/{pid}/ns/mnt")).ok()
             == std::fs::read_link("/proc/self/ns/mnt").ok();
         // Most processes share our file system; their paths then read as usual.
-        if same_namespace && own(&pid.to_string()) == own("self") {
-            return Self::system();
+        let there = if same_namespace && own(&pid.to_string()) == own("self") {
+            Self::system()
+        } else {
+            Self::below(Path::new(&format!("/proc/{pid}/root")))
+        };
+        Self {
+            pid: Some(pid),
+            ..there
         }
-        Self::below(Path::new(&format!("/proc/{pid}/root")))
     }
 
     /// Below another root.
@@ -60,7 +68,13 @@ impl PathResolver {
         Self {
             root: root.to_owned(),
             path: DEFAULT_PATH.to_owned(),
+            pid: None,
         }
+    }
+
+    /// The process whose files are meant.
+    pub fn pid(&self) -> Option<u32> {
+        self.pid
     }
 
     /// The file that `name` stands for, links followed; `None` if there is none.
@@ -108,13 +122,13 @@ impl PathResolver {
         })
     }
 
-    fn below_root(&self, path: &Path) -> PathBuf {
+    pub(super) fn below_root(&self, path: &Path) -> PathBuf {
         self.root.join(path.strip_prefix("/").unwrap_or(path))
     }
 
     /// The file at `path` if it exists. Absolute links are read below the root, where the
     /// process that has this root would find them.
-    fn existing(&self, path: &Path) -> Option<PathBuf> {
+    pub(super) fn existing(&self, path: &Path) -> Option<PathBuf> {
         if self.root == Path::new("/") {
             return std::fs::canonicalize(path).ok();
         }

@@ -181,8 +181,8 @@ impl Checker<'_> {
 
 fn location_type(at: &hir::ArgLocation) -> Type {
     match at {
-        hir::ArgLocation::Const(_) => Type::I64,
-        hir::ArgLocation::Reg { size, signed, .. }
+        hir::ArgLocation::Const { size, signed, .. }
+        | hir::ArgLocation::Reg { size, signed, .. }
         | hir::ArgLocation::Memory { size, signed, .. } => Type::int(*signed, *size),
     }
 }

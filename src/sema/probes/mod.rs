@@ -424,6 +424,16 @@ fn group<'p>(probe: &'p ast::Probe, matches: Vec<Match>, usage: Usage, units: &m
     }
 }
 
+/// How a file is called in the names of its probes: a path as it was written, else where the
+/// file was found.
+pub(super) fn shown_path<'a>(target: &'a str, file: &'a TargetFile) -> &'a str {
+    if target.contains('/') && !wildcard::is_pattern(target) {
+        target
+    } else {
+        &file.path
+    }
+}
+
 fn same_place(a: &AttachSpec, b: &AttachSpec) -> bool {
     (a.wildcard || b.wildcard) && a.name == b.name && a.attach == b.attach
 }

@@ -54,19 +54,15 @@ pub(super) fn expand(ex: &mut Expander<'_, '_>, ap: &Ap) {
     let many = wildcard::is_pattern(target);
     let mut found = false;
     for file in &files {
-        let shown = if many || !target.starts_with('/') {
-            file.path.clone()
-        } else {
-            target.clone()
-        };
+        let shown = super::shown_path(target, file);
         found |= if let Some(address) = address(name) {
-            at_address(ex, ap, file, &shown, address)
+            at_address(ex, ap, file, shown, address)
         } else {
             functions(
                 ex,
                 ap,
                 file,
-                &shown,
+                shown,
                 (language.is_some(), name),
                 offset,
                 many,
@@ -75,8 +71,8 @@ pub(super) fn expand(ex: &mut Expander<'_, '_>, ap: &Ap) {
     }
     if !found {
         let path = match files.as_slice() {
-            [one] if !target.starts_with('/') => one.path.clone(),
-            _ => target.clone(),
+            [one] => super::shown_path(target, one),
+            _ => target,
         };
         ex.no_match(ap, &format!("{path}:{function}"));
     }
@@ -272,7 +268,7 @@ fn source_line(ex: &mut Expander<'_, '_>, ap: &Ap, ret: bool) {
             let Some(offset) = ex.cx.facts.user_offset(file, address) else {
                 continue;
             };
-            let name = format!("uprobe:{}:{address}", file.path);
+            let name = format!("uprobe:{}:{address}", super::shown_path(target, file));
             ex.attach(ap, name, attach(file, offset, false), context(ap, file));
         }
     }

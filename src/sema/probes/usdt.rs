@@ -11,12 +11,17 @@ use crate::types::AddrSpace;
 
 /// `usdt:target:namespace:name`
 pub(super) fn expand(ex: &mut Expander<'_, '_>, ap: &Ap) {
-    let (target, provider, name) = match ap.parts.as_slice() {
+    let everything = String::from("*");
+    let (mut target, provider, name) = match ap.parts.as_slice() {
         [target, name] => (target, "", name.as_str()),
         [target, provider, name] => (target, provider.as_str(), name.as_str()),
-        [name] if ex.cx.options.pid.is_some() => (&String::from("*"), "", name.as_str()),
+        [name] if ex.cx.options.pid.is_some() => (&everything, "", name.as_str()),
         _ => return ex.no_match(ap, &ap.parts.join(":")),
     };
+    // A process is a target by itself.
+    if target.is_empty() && ex.cx.options.pid.is_some() {
+        target = &everything;
+    }
     let files = match ex.cx.facts.user_targets(target) {
         Ok(files) => files,
         Err(text) => {
@@ -46,11 +51,7 @@ pub(super) fn expand(ex: &mut Expander<'_, '_>, ap: &Ap) {
             cx.space = AddrSpace::User;
             cx.file = Some(file.clone());
             cx.usdt_args = Some(p.args);
-            let shown = if wildcard::is_pattern(target) || !target.starts_with('/') {
-                &file.path
-            } else {
-                target
-            };
+            let shown = super::shown_path(target, file);
             let full = format!("usdt:{shown}:{}:{}", p.provider, p.name);
             let attach = Attach::Uprobe {
                 file: file.clone(),
