@@ -216,16 +216,17 @@ fn create_one(def: &MapDef, config: &RunConfig) -> Result<Map> {
     Ok(map)
 }
 
-/// Bytes of the ring buffer: what the object says, or the configured pages, or 4 MiB (a
+/// Bytes of the ring buffer: what the object says, or the configured pages, or 2 MiB (a
 /// thousandth of a small machine's memory where that is less), a power of two of pages. Creating
-/// and mapping takes 0.25 ms a MiB, so more is for those who ask for it.
+/// and mapping takes 0.25 ms a MiB, and twice its size counts as our memory, so more is for those
+/// who ask for it.
 fn ringbuf_bytes(bytes: u32, pages: u64) -> u32 {
     const MIB: u64 = 1 << 20;
     let page = sys::mem::page_size() as u64;
     let want = match (u64::from(bytes), pages) {
         (0, 0) => {
             let memory = sys::mem::physical_memory();
-            (memory / 1000).clamp(MIB / 4, 4 * MIB)
+            (memory / 1000).clamp(MIB / 4, 2 * MIB)
         }
         (0, pages) => pages.saturating_mul(page),
         (bytes, _) => bytes,
