@@ -31,7 +31,7 @@ fn nothing_to_do() {
 #[test]
 fn help_goes_where_it_was_asked_for() {
     let (out, err, code) = run(&["-h"]);
-    assert!(out.starts_with("Usage: rtrace "), "{out}");
+    assert!(out.starts_with("USAGE:\n  rtrace "), "{out}");
     assert_eq!((err.as_str(), code), ("", 0));
     let (none, err, code) = run(&["--nope"]);
     assert_eq!(err, format!("rtrace: unrecognized option '--nope'\n{out}"));

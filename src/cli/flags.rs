@@ -140,11 +140,12 @@ pub fn command() -> Command {
 /// The help text.
 pub fn help() -> String {
     let mut out = String::from(
-        "Usage: rtrace [options] FILE [parameters]\n       \
-                rtrace [options] -e PROGRAM [parameters]\n       \
-                rtrace [options] -            program from standard input\n       \
-                rtrace -l [SEARCH|FILE]       list probes\n       \
-                rtrace explain CODE | check FILE... | fmt FILE... | doctor\n\n\
+        "USAGE:\n  \
+           rtrace [options] FILE [parameters]\n  \
+           rtrace [options] -e PROGRAM [parameters]\n  \
+           rtrace [options] -            program from standard input\n  \
+           rtrace -l [SEARCH|FILE]       list probes\n  \
+           rtrace explain CODE | check FILE... | fmt FILE... | doctor\n\n\
          Parameters are $1, $2, ...; after `--` also --name=value for getopt().\n",
     );
     let mut group = "";

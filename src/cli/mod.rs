@@ -18,6 +18,7 @@ mod terminal;
 mod trials;
 
 use std::ffi::OsString;
+use std::path::Path;
 
 use args::{Args, Mode};
 
@@ -46,16 +47,21 @@ pub fn main(argv: &[OsString]) -> i32 {
             return REFUSED;
         }
     };
-    dispatch(&args)
+    dispatch(&args, argv)
 }
 
-fn dispatch(args: &Args) -> i32 {
+fn dispatch(args: &Args, argv: &[OsString]) -> i32 {
     if args.help {
         say(&flags::help());
         return 0;
     }
     if args.version {
-        say(concat!("rtrace v", env!("CARGO_PKG_VERSION"), "\n"));
+        // Under the name it was started by, as links to it are.
+        say(&format!(
+            "{} v{}\n",
+            own_name(argv),
+            env!("CARGO_PKG_VERSION")
+        ));
         return 0;
     }
     if args.info {
@@ -80,6 +86,12 @@ fn dispatch(args: &Args) -> i32 {
         return commands::format_one(&input);
     }
     script::main(input, args)
+}
+
+/// The name this program was started by, without its folder.
+fn own_name(argv: &[OsString]) -> String {
+    let name = argv.first().and_then(|a| Path::new(a).file_name());
+    name.map_or_else(|| "rtrace".into(), |n| n.to_string_lossy().into_owned())
 }
 
 /// `-l` with a search, or without one.

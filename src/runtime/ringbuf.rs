@@ -136,11 +136,12 @@ impl RingBuf {
         Ok(stashed + self.ring.consume(f)?)
     }
 
-    /// Drops all records that are ready.
-    pub fn discard(&mut self) {
+    /// Drops all records that are ready, and says how many.
+    pub fn discard(&mut self) -> usize {
+        let stashed = self.stash.lengths.len() - self.stash.taken.0;
         self.stash = Stash::default();
         // Nothing in the closure fails.
-        let _ = self.ring.consume(|_| Ok(true));
+        stashed + self.ring.consume(|_| Ok(true)).unwrap_or(0)
     }
 }
 

@@ -13,6 +13,7 @@ use std::io::Write;
 use std::os::fd::{AsFd, OwnedFd};
 use std::process::ExitStatus;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use super::attach::{self, Attacher, IterRun, Link, Release, special};
 use super::child::Child;
@@ -28,6 +29,16 @@ use crate::object::{Attach, MissingProbes, Object};
 
 /// Records after which signals and ends are looked at again while more records wait.
 const BATCH: usize = 4096;
+
+/// Time after which signals and ends are looked at again while records are slow to handle:
+/// each may run a command.
+const BATCH_TIME: Duration = Duration::from_millis(100);
+
+/// How long records are still handled after a signal or the end of the target.
+const LAST_WORDS: Duration = Duration::from_secs(1);
+
+/// How long the records of END may take.
+const END_TIME: Duration = Duration::from_secs(60);
 
 /// Longest wait of the event loop in milliseconds: how late the sink may flush.
 const TICK_MS: i32 = 1000;
@@ -257,7 +268,7 @@ impl Session {
                 }
             }
         }
-        let exit = self.hand_over(sink, BATCH)?;
+        let exit = self.hand_over(sink, BATCH, BATCH_TIME)?;
         sink.batch_done(&self.loaded.maps)?;
         // exit() came before whatever else ends the run now.
         Ok(exit.map(Stop::Exit).or(stop))
@@ -273,10 +284,14 @@ impl Session {
         for iter in std::mem::take(&mut self.iters) {
             iter.finish()?;
         }
-        let exited = matches!(stop, Stop::Exit(_)) || self.hand_over(sink, usize::MAX)?.is_some();
-        if let (true, Some(ring)) = (exited, &mut self.ring) {
-            // Whatever happened after exit() did not happen.
-            ring.discard();
+        let exited = matches!(stop, Stop::Exit(_))
+            || self.hand_over(sink, usize::MAX, LAST_WORDS)?.is_some();
+        // Whatever happened after exit() did not happen.
+        let dropped = self.ring.as_mut().map_or(0, RingBuf::discard);
+        if dropped > 0 && !exited {
+            sink.warning(&format!(
+                "{dropped} events that were still waiting at the end were dropped."
+            ))?;
         }
         self.run_special(|a| *a == Attach::End)?;
         self.drain(sink)?;
@@ -317,7 +332,7 @@ impl Session {
     /// The kernel cannot run it, or the sink fails.
     pub fn run_once(&mut self, index: usize, sink: &mut dyn Sink) -> Result<(u32, Option<i32>)> {
         let returned = special::run(&self.loaded, index)?;
-        let exit = self.hand_over(sink, usize::MAX)?;
+        let exit = self.hand_over(sink, usize::MAX, END_TIME)?;
         sink.batch_done(&self.loaded.maps)?;
         Ok((returned, exit))
     }
@@ -478,9 +493,14 @@ impl Session {
         }
     }
 
-    /// Hands over up to `max` records; the code if one of them is `exit()`, which is the last
-    /// one then.
-    fn hand_over(&mut self, sink: &mut dyn Sink, max: usize) -> Result<Option<i32>> {
+    /// Hands over up to `max` records, for as long as `patience` lasts; the code if one of them
+    /// is `exit()`, which is the last one then.
+    fn hand_over(
+        &mut self,
+        sink: &mut dyn Sink,
+        max: usize,
+        patience: Duration,
+    ) -> Result<Option<i32>> {
         let Some(ring) = &mut self.ring else {
             return Ok(None);
         };
@@ -488,6 +508,7 @@ impl Session {
         let mut exit = None;
         let mut unwatched = Vec::new();
         let mut left = max;
+        let end = Instant::now() + patience;
         ring.consume(|record| {
             left -= 1;
             match sink.record(record, maps)? {
@@ -495,7 +516,9 @@ impl Session {
                 Flow::Exit(code) => exit = Some(code),
                 Flow::Unwatch(addr) => unwatched.push(addr),
             }
-            Ok(exit.is_none() && left > 0)
+            // A clock reading per record costs little beside its output, and one that runs a
+            // command may take long.
+            Ok(exit.is_none() && left > 0 && Instant::now() < end)
         })?;
         if exit.is_some() {
             self.exit = exit;
@@ -508,7 +531,7 @@ impl Session {
 
     /// Hands over everything; `exit()` in END changes the code, but END's other output comes.
     fn drain(&mut self, sink: &mut dyn Sink) -> Result<()> {
-        while self.hand_over(sink, usize::MAX)?.is_some() {}
+        while self.hand_over(sink, usize::MAX, END_TIME)?.is_some() {}
         sink.batch_done(&self.loaded.maps)
     }
 
