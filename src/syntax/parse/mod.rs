@@ -30,6 +30,10 @@ const MAX_DEPTH: usize = 512;
 /// Stack for pest and the builder, whose frames are large in debug builds. The pages are
 /// touched only by scripts that nest deeply.
 const PARSER_STACK: usize = 64 << 20;
+/// Texts that nest no deeper and are no longer are parsed on the caller's stack.
+const SHALLOW: usize = 8;
+/// Bytes.
+const SHORT: usize = 8 << 10;
 
 #[derive(pest_derive::Parser)]
 #[grammar = "../grammar/rtrace.pest"]
@@ -39,11 +43,16 @@ type P<'a> = Pair<'a, Rule>;
 
 /// Parses a script. `text` is the whole text of `file`, so that offsets are spans.
 pub fn parse(file: FileId, text: &str) -> Parsed {
-    if let Some(at) = too_many_brackets(text) {
-        return Parsed {
-            program: Program::default(),
-            diags: too_deep(Span::new(file, at, at + 1)).into(),
-        };
+    match deepest_bracket(text) {
+        Err(at) => {
+            return Parsed {
+                program: Program::default(),
+                diags: too_deep(Span::new(file, at, at + 1)).into(),
+            };
+        }
+        // A thread costs more than parsing a one-liner.
+        Ok(depth) if depth <= SHALLOW && text.len() <= SHORT => return parse_here(file, text),
+        Ok(_) => {}
     }
     std::thread::scope(|scope| {
         std::thread::Builder::new()
@@ -105,17 +114,19 @@ fn too_deep(span: Span) -> Diagnostic {
     Diagnostic::error(Code::TooDeep, span, "syntax: nested too deeply")
 }
 
-/// Offset of the first bracket that exceeds [`MAX_BRACKETS`], strings and comments aside.
-fn too_many_brackets(text: &str) -> Option<usize> {
+/// How deep brackets nest, strings and comments aside; the error is the offset of the first that
+/// exceeds [`MAX_BRACKETS`].
+fn deepest_bracket(text: &str) -> Result<usize, usize> {
     let bytes = text.as_bytes();
-    let (mut depth, mut i) = (0usize, 0);
+    let (mut depth, mut deepest, mut i) = (0usize, 0, 0);
     while let Some(&c) = bytes.get(i) {
         match c {
             b'(' | b'[' | b'{' => {
                 depth += 1;
                 if depth > MAX_BRACKETS {
-                    return Some(i);
+                    return Err(i);
                 }
+                deepest = deepest.max(depth);
             }
             b')' | b']' | b'}' => depth = depth.saturating_sub(1),
             b'"' => {
@@ -133,7 +144,7 @@ fn too_many_brackets(text: &str) -> Option<usize> {
         }
         i += 1;
     }
-    None
+    Ok(deepest)
 }
 
 /// Parts of a pair, comments left out.
