@@ -238,9 +238,10 @@ impl Checker<'_> {
             return Some("context cannot be part of a map key".into());
         }
         match &key.ty {
-            Type::None | Type::Void | Type::Agg(_) | Type::Timestamp | Type::CgroupPath => Some(
-                format!("{} cannot be part of a map key", self.spell(&key.ty)),
-            ),
+            Type::None | Type::Void | Type::Agg(_) => Some(format!(
+                "{} cannot be part of a map key",
+                self.spell(&key.ty)
+            )),
             Type::Tuple(items) => items
                 .iter()
                 .find(|t| matches!(t, Type::None | Type::Void | Type::Agg(_)))

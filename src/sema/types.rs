@@ -166,6 +166,15 @@ impl Checker<'_> {
     /// The type of a type or of an expression that is not evaluated.
     pub(super) fn type_of(&mut self, of: &TypeOrExpr) -> Option<Type> {
         match of {
+            // A bare name is taken for a type; an enumerator stands for its enum.
+            TypeOrExpr::Type(TypeExpr {
+                kind: TypeExprKind::Named(name),
+                ..
+            }) if self.named_type(name).is_none()
+                && let Some((id, _)) = self.cx.facts.constant(&mut self.store, name) =>
+            {
+                Some(Type::Enum(id))
+            }
             TypeOrExpr::Type(t) => self.type_expr(t),
             TypeOrExpr::Expr(e) => {
                 let e: Expr = self.scoped(|c| c.expr(e));

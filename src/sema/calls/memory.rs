@@ -104,6 +104,15 @@ fn buf(call: &mut Call<'_, '_>) -> Option<Expr> {
             } else {
                 n as u32
             };
+            // What lies behind a shorter string is zero, not whatever comes next in memory.
+            let v = match &v.ty {
+                Type::Str(have) if *have < n => value::cast(v, &Type::Str(n)),
+                _ => v,
+            };
+            let n = match &v.ty {
+                Type::Array(..) => n.min(call.c.size(&v.ty)),
+                _ => n,
+            };
             call.make(vec![Arg::Expr(v), Arg::Int(i64::from(n))], Type::Buf(n))
         }
     }
