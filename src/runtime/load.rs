@@ -12,6 +12,7 @@ use std::sync::Arc;
 use libbpf_sys as lib;
 
 use super::map::KernelMaps;
+use super::sys::ENOTSUPP;
 use super::sys::bpf::{self, AttachTarget, FuncRecord, LineRecord, ProgSpec};
 use super::sys::process::{self, Capability};
 use super::{privilege, verifier};
@@ -30,9 +31,6 @@ const MULTI: usize = 16;
 
 /// Largest verifier log (the kernel's own bound on older kernels).
 const MAX_LOG: usize = (1 << 24) - 1;
-
-/// The kernel's own errno for what it cannot do with a function; no C library knows it.
-const ENOTSUPP: i32 = 524;
 
 /// How to load.
 #[derive(Debug)]

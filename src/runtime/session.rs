@@ -391,16 +391,32 @@ impl Session {
             if self.options.verbose {
                 eprintln!("Attaching '{}' probe", point.name);
             }
-            let (links, failures) = if shared {
+            let group: Vec<usize> = if shared {
                 let all = object.attach.iter().enumerate();
-                let group = all.filter(|(_, p)| p.program == point.program);
-                let group: Vec<usize> = group.map(|(i, _)| i).collect();
-                self.attacher().attach_group(&group)
+                all.filter(|(_, p)| p.program == point.program)
+                    .map(|(i, _)| i)
+                    .collect()
             } else {
-                self.attacher().attach_group(&[index])
+                vec![index]
             };
+            let (links, failures) = self.attacher().attach_group(&group);
             attached += links.iter().map(|l| l.points().len()).sum::<usize>();
             self.links.extend(links);
+            // A wildcard may match what cannot be probed; the rest of it still stands.
+            let partial = shared && !failures.is_empty() && failures.len() < group.len();
+            if partial && failures.iter().all(|(i, _)| object.attach[*i].wildcard) {
+                let (first, e) = &failures[0];
+                let text = format!(
+                    "{} of {} matches of a wildcard cannot be attached, such as {}: {e}",
+                    failures.len(),
+                    group.len(),
+                    object.attach[*first].name
+                );
+                if object.config.missing_probes != MissingProbes::Ignore {
+                    sink.warning(&text)?;
+                }
+                continue;
+            }
             for (i, e) in failures {
                 let point = &object.attach[i];
                 match object.config.missing_probes {

@@ -87,15 +87,31 @@ impl<'a> Attacher<'a> {
         let Some(&first) = indices.first() else {
             return Default::default();
         };
-        let links = match self.plan(first) {
-            Plan::UprobeMulti => Some(self.attach_uprobes(indices)),
-            Plan::KprobeMulti => Some(self.attach_kprobes(indices)),
-            Plan::Single => None,
-        };
-        match links {
-            Some(Ok(links)) => (links, Vec::new()),
-            // One bad place spoils a multi link: one by one shows which.
-            Some(Err(_)) | None => self.attach_each(indices),
+        match self.plan(first) {
+            Plan::UprobeMulti => self.attach_shared(indices, &Self::attach_uprobes),
+            Plan::KprobeMulti => self.attach_shared(indices, &Self::attach_kprobes),
+            Plan::Single => self.attach_each(indices),
+        }
+    }
+
+    /// Attaches by few links. One bad place spoils a whole link, so what fails is halved until
+    /// the bad ones are alone.
+    fn attach_shared(
+        &self,
+        indices: &[usize],
+        attach: &dyn Fn(&Self, &[usize]) -> Result<Vec<Link>>,
+    ) -> (Vec<Link>, Vec<Failure>) {
+        match attach(self, indices) {
+            Ok(links) => (links, Vec::new()),
+            Err(e) if indices.len() == 1 => (Vec::new(), vec![(indices[0], e)]),
+            Err(_) => {
+                let (left, right) = indices.split_at(indices.len() / 2);
+                let (mut links, mut failures) = self.attach_shared(left, attach);
+                let (more, failed) = self.attach_shared(right, attach);
+                links.extend(more);
+                failures.extend(failed);
+                (links, failures)
+            }
         }
     }
 

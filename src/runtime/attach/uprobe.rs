@@ -6,10 +6,11 @@ use std::ffi::CString;
 use std::path::Path;
 
 use super::{Attacher, Link, everywhere, link_event};
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::object::{Attach, TargetFile};
 use crate::runtime::load::Plan;
 use crate::runtime::privilege;
+use crate::runtime::sys::ENOTSUPP;
 use crate::runtime::sys::bpf::{self, UprobeMulti};
 use crate::runtime::sys::perf::{self, Scope};
 use crate::runtime::sys::process::Capability;
@@ -109,9 +110,11 @@ fn explain(place: &Place<'_>, pid: Option<u32>, e: Error) -> Error {
             e.context("the place or its semaphore is outside of the file, or in use otherwise")
         }
         Some(libc::EINVAL) => e.context("not a regular file, or the place is outside of it"),
-        Some(libc::EOPNOTSUPP | libc::ENOEXEC) => {
-            e.context("the instruction there cannot be probed")
-        }
+        // The text of ENOTSUPP is no help.
+        Some(ENOTSUPP | libc::EOPNOTSUPP | libc::ENOEXEC) => Error::new(
+            ErrorKind::Unsupported,
+            "the instruction there cannot be probed",
+        ),
         Some(libc::EMFILE) => e.context("too many open files: raise ulimit -n"),
         _ => e,
     }

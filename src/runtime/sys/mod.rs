@@ -20,6 +20,10 @@ use std::sync::OnceLock;
 
 use crate::error::{Error, ErrorExt, Result};
 
+/// The kernel's own errno for what it cannot do (with a function, an instruction); no C library
+/// knows it.
+pub const ENOTSUPP: i32 = 524;
+
 /// Makes one system call (or libbpf's thin wrapper of one): `f` returns a negative number and
 /// leaves `errno` where the kernel refuses. `name` is how tests refer to it.
 fn call(name: &'static str, f: impl FnOnce() -> i64) -> Result<i64> {
