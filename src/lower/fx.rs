@@ -243,7 +243,7 @@ pub(super) fn lower_probe<'a>(
     let v = fx.b.iconst(i64::from(ret));
     fx.leave(v);
     let func = fx.finish(ret);
-    lw.scratch_size = lw.scratch_size.max(frame.scratch_peak);
+    lw.use_scratch(frame.scratch_peak, probe.loc);
     lw.module.add(func)
 }
 
@@ -266,8 +266,24 @@ pub(super) fn lower_func<'a>(lw: &mut Lower<'a>, id: FuncId, f: &'a hir::Func) {
     let v = value.unwrap_or_else(|| fx.b.iconst(0));
     fx.leave(v);
     let func = fx.finish(0);
-    lw.scratch_size = lw.scratch_size.max(frame.scratch_peak);
+    lw.use_scratch(frame.scratch_peak, f.loc);
     lw.module.funcs[id.index()] = func;
+}
+
+impl Lower<'_> {
+    /// Makes room for the scratch bytes of a function.
+    fn use_scratch(&mut self, bytes: u32, loc: Loc) {
+        if bytes > maps::MAX_SCRATCH {
+            self.errors.push(LimitError {
+                message: format!(
+                    "this needs {bytes} bytes for strings and other large values at once, the limit is {}: lower max_strlen or split the probe",
+                    maps::MAX_SCRATCH
+                ),
+                loc,
+            });
+        }
+        self.scratch_size = self.scratch_size.max(bytes);
+    }
 }
 
 impl<'l, 'a> Fx<'l, 'a> {

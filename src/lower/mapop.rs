@@ -249,12 +249,13 @@ impl<'a> Fx<'_, 'a> {
         let p = self.b.check_null(p, gone);
         let old = change(self, p);
         self.b.jump(join, &[old]);
-        for at in [gone, full] {
-            self.b.switch_to(at);
-            self.report_failure(SiteKind::MapFull, "map_update_elem", code);
-            let zero = self.b.iconst(0);
-            self.b.jump(join, &[zero]);
-        }
+        // Deleted again right after: as good as not inserted.
+        self.b.switch_to(gone);
+        self.b.jump(full, &[]);
+        self.b.switch_to(full);
+        self.report_failure(SiteKind::MapFull, "map_update_elem", code);
+        let zero = self.b.iconst(0);
+        self.b.jump(join, &[zero]);
         self.b.switch_to(join);
         result
     }

@@ -18,6 +18,9 @@ const MIN_STACKS: u32 = 1024;
 /// included.
 pub(super) const SCRATCH_SLOTS: u32 = 32;
 
+/// Most bytes of a slot: per-CPU memory comes in units of 32 KiB (PCPU_MIN_UNIT_SIZE).
+pub(super) const MAX_SCRATCH: u32 = (32 << 10) - 8;
+
 /// How a `@map` is stored.
 #[derive(Clone, Debug)]
 pub(super) struct MapPlan {

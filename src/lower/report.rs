@@ -3,8 +3,8 @@
 use crate::codegen::helper;
 use crate::ir::builder::Builder;
 use crate::ir::inst::{Cond, MemTy, Ty};
-use crate::ir::{FuncId, FuncKind, Value};
-use crate::object::{Event, EventId, EventKind, Loc, Site, SiteId, SiteKind};
+use crate::ir::{Block, FuncId, FuncKind, Value};
+use crate::object::{Event, EventId, EventKind, Loc, MapId, Site, SiteId, SiteKind};
 
 use super::Lower;
 use super::fx::{Fx, Shared};
@@ -33,14 +33,7 @@ impl Lower<'_> {
         let mut b = Builder::new("count_failure", FuncKind::Static, &[Ty::Scalar]);
         let site = b.param(0);
         let out = b.new_block();
-        let slot = b.new_slot(8);
-        let key = b.slot_addr(slot, 0);
-        b.store(MemTy::W, key, 0, site);
-        let fd = b.map_fd(map);
-        let p = b.call(helper::MAP_LOOKUP_ELEM, &[fd, key], Ty::MapValOrNull(map));
-        let p = b.check_null(p, out);
-        let one = b.iconst(1);
-        b.atomic_add(p, 0, one);
+        add_one(&mut b, map, site, out);
         b.jump(out, &[]);
         b.switch_to(out);
         b.ret_imm(0);
@@ -54,7 +47,7 @@ impl Lower<'_> {
         if let Some(&f) = self.shared.get(&Shared::Report) {
             return f;
         }
-        let count = self.count_function();
+        let counters = self.counters_map();
         let events = self.events_map();
         let event = match self.error_event {
             Some(e) => e,
@@ -72,7 +65,9 @@ impl Lower<'_> {
         let params = [Ty::Scalar, Ty::Scalar];
         let mut b = Builder::new("report_failure", FuncKind::Static, &params);
         let (site, code) = (b.param(0), b.param(1));
-        b.call_func(count, &[site], Ty::Scalar);
+        let out = b.new_block();
+        // In line: most programs have no other use for the counting function.
+        add_one(&mut b, counters, site, out);
         let fd = b.map_fd(events);
         let size = b.iconst(i64::from(ERROR_RECORD));
         let flags = b.iconst(0);
@@ -81,7 +76,6 @@ impl Lower<'_> {
             &[fd, size, flags],
             Ty::RecOrNull(ERROR_RECORD),
         );
-        let out = b.new_block();
         let rec = b.check_null(rec, out);
         b.store_imm(MemTy::W, rec, 0, i64::from(event.0));
         b.store(MemTy::W, rec, 4, site);
@@ -95,6 +89,19 @@ impl Lower<'_> {
         self.shared.insert(Shared::Report, f);
         f
     }
+}
+
+/// Adds one to a site's counter and goes on in a new block; to `out` where there is none.
+fn add_one(b: &mut Builder, counters: MapId, site: Value, out: Block) {
+    let slot = b.new_slot(8);
+    let key = b.slot_addr(slot, 0);
+    b.store(MemTy::W, key, 0, site);
+    let fd = b.map_fd(counters);
+    let ty = Ty::MapValOrNull(counters);
+    let p = b.call(helper::MAP_LOOKUP_ELEM, &[fd, key], ty);
+    let p = b.check_null(p, out);
+    let one = b.iconst(1);
+    b.atomic_add(p, 0, one);
 }
 
 impl Fx<'_, '_> {
