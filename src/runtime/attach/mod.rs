@@ -44,6 +44,9 @@ pub struct Attacher<'a> {
     pub pid: Option<u32>,
 }
 
+/// Attaches several attach points of one program by as few links as it takes.
+type AttachShared<'a> = dyn Fn(&Attacher<'_>, &[usize]) -> Result<Vec<Link>> + 'a;
+
 /// A failed attach point: its index and the reason.
 pub type Failure = (usize, Error);
 
@@ -88,8 +91,8 @@ impl<'a> Attacher<'a> {
             return Default::default();
         };
         match self.plan(first) {
-            Plan::UprobeMulti => self.attach_shared(indices, &Self::attach_uprobes),
-            Plan::KprobeMulti => self.attach_shared(indices, &Self::attach_kprobes),
+            Plan::UprobeMulti => self.attach_shared(indices, &|a, i| a.attach_uprobes(i)),
+            Plan::KprobeMulti => self.attach_shared(indices, &|a, i| a.attach_kprobes(i)),
             Plan::Single => self.attach_each(indices),
         }
     }
@@ -99,7 +102,7 @@ impl<'a> Attacher<'a> {
     fn attach_shared(
         &self,
         indices: &[usize],
-        attach: &dyn Fn(&Self, &[usize]) -> Result<Vec<Link>>,
+        attach: &AttachShared<'_>,
     ) -> (Vec<Link>, Vec<Failure>) {
         match attach(self, indices) {
             Ok(links) => (links, Vec::new()),

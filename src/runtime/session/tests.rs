@@ -261,6 +261,42 @@ fn missing_probes_are_errors_warnings_or_nothing() {
 }
 
 #[test]
+fn a_wildcard_survives_what_cannot_be_probed() {
+    if !kernel_usable("a_wildcard_survives_what_cannot_be_probed") {
+        return;
+    }
+    let Some(prog) = CProgram::compile("wildcard", "int main(void) { return 0; }", &[]) else {
+        return;
+    };
+    let mut object = counting_object();
+    begin(&mut object, EXIT, 0);
+    let p = counter(&mut object, ProgramType::Kprobe, Some(1));
+    for i in 0..20 {
+        let place = Attach::Uprobe {
+            file: crate::object::TargetFile {
+                path: prog.path.to_str().unwrap().into(),
+            },
+            offset: if i == 7 { 1 << 40 } else { prog.offset("main") },
+            semaphore: 0,
+            ret: false,
+        };
+        let at = point(&mut object, p, place);
+        object.attach[at].wildcard = true;
+        object.attach[at].name = format!("uprobe:t:{i}");
+    }
+    let (outcome, lines) = run(object, Options::default());
+    use crate::env::{Env, Feature};
+    if !HostEnv::default().has(Feature::UprobeMulti) {
+        eprintln!("skipped: this kernel has no uprobe_multi");
+        return;
+    }
+    outcome.unwrap();
+    let expected = "warning 1 of 20 matches of a wildcard cannot be attached, such as uprobe:t:7:";
+    assert!(lines[0].starts_with(expected), "{lines:?}");
+    assert_eq!(lines[1], "attached 20");
+}
+
+#[test]
 fn a_dry_run_attaches_and_shows_nothing() {
     if !kernel_usable("a_dry_run_attaches_and_shows_nothing") {
         return;
