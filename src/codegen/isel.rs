@@ -30,14 +30,20 @@ pub fn select(func: &Func) -> MFunc {
     // Positions of the IR blocks among the machine blocks; edge blocks come later, each after
     // the block it leaves or, if rare, at the end.
     let mut tail = Vec::new();
+    let mut tail_place = Vec::new();
+    let mut was_cold = false;
     for &b in &order {
+        let is_cold = cold[b.index()];
+        if was_cold && !is_cold {
+            sel.append(&mut tail, &mut tail_place);
+        }
+        was_cold = is_cold;
         let at = sel.blocks.len();
-        sel.block(b, cold[b.index()], &mut tail);
+        sel.block(b, is_cold, &mut tail);
         sel.place[b.index()] = at;
     }
-    let shift = sel.blocks.len();
-    sel.blocks.append(&mut tail);
-    sel.resolve(shift);
+    sel.append(&mut tail, &mut tail_place);
+    sel.resolve(&tail_place);
     MFunc {
         name: func.name.clone(),
         blocks: sel.blocks,
@@ -52,7 +58,7 @@ enum Label {
     Ir(Block),
     /// Block of this index in the list being built.
     Here(usize),
-    /// Block of this index in the list of rare edge blocks.
+    /// Rare edge block of this number.
     Tail(usize),
 }
 
@@ -69,6 +75,8 @@ struct Selector<'a> {
     /// Machine block of each IR block.
     place: Vec<usize>,
     labels: Vec<Label>,
+    /// Number of rare edge blocks.
+    tails: usize,
     out: Vec<(MInst, Loc)>,
     loc: Loc,
     /// Constants in registers since the last call of the block.
@@ -105,6 +113,7 @@ impl<'a> Selector<'a> {
             blocks: Vec::new(),
             place: vec![0; func.blocks.len()],
             labels: Vec::new(),
+            tails: 0,
             out: Vec::new(),
             loc: Loc::default(),
             cache: HashMap::new(),
@@ -473,19 +482,26 @@ impl<'a> Selector<'a> {
         };
         if cold {
             tail.push(block);
-            self.label(Label::Tail(tail.len() - 1))
+            self.tails += 1;
+            self.label(Label::Tail(self.tails - 1))
         } else {
             self.blocks.push(block);
             self.label(Label::Here(self.blocks.len() - 1))
         }
     }
 
-    /// Turns labels into block indices; rare edge blocks start at `shift`.
-    fn resolve(&mut self, shift: usize) {
+    /// Lays out the rare edge blocks met so far.
+    fn append(&mut self, tail: &mut Vec<MBlock>, place: &mut Vec<usize>) {
+        place.extend(self.blocks.len()..self.blocks.len() + tail.len());
+        self.blocks.append(tail);
+    }
+
+    /// Turns labels into block indices; `tail` are those of rare edge blocks.
+    fn resolve(&mut self, tail: &[usize]) {
         let at = |l: &Label| match l {
             Label::Ir(b) => self.place[b.index()],
             Label::Here(i) => *i,
-            Label::Tail(i) => shift + i,
+            Label::Tail(i) => tail[*i],
         };
         let places: Vec<usize> = self.labels.iter().map(at).collect();
         for block in &mut self.blocks {

@@ -1,10 +1,10 @@
 //! Reserved ring-buffer records are given back exactly once.
 //!
 //! From each reservation, every way is followed in one of two states: the record is held, or it
-//! was given back. A block is visited at most once in each, so the work is linear per
-//! reservation. Records that are block arguments are not followed.
+//! was given back and has uses left. Records live briefly, so the work is near-linear in all.
+//! Records that are block arguments are not followed.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use super::Checker;
 use crate::codegen::helper;
@@ -14,13 +14,25 @@ use crate::ir::inst::{Cond, Inst, Term, Ty};
 impl Checker<'_> {
     pub(super) fn records(&mut self) {
         let func = self.func;
+        // Instructions that use each record.
+        let mut uses: HashMap<Value, usize> = HashMap::new();
+        for n in func.blocks.iter().flat_map(|b| &b.insts) {
+            for rec in self.records_used(&n.inst) {
+                *uses.entry(rec).or_default() += 1;
+            }
+        }
         for (bi, b) in func.blocks.iter().enumerate() {
             for (i, n) in b.insts.iter().enumerate() {
                 let reserves = matches!(&n.inst, Inst::Call { helper, .. } if *helper == helper::RINGBUF_RESERVE);
                 if let (true, Some(v)) = (reserves, n.result)
                     && matches!(func.ty(v), Ty::RecOrNull(_))
                 {
-                    self.follow(v, Block(bi as u32), i + 1);
+                    self.follow(
+                        v,
+                        Block(bi as u32),
+                        i + 1,
+                        uses.get(&v).copied().unwrap_or(0),
+                    );
                 }
             }
         }
@@ -39,7 +51,23 @@ impl Checker<'_> {
         }
     }
 
-    fn follow(&mut self, rec: Value, block: Block, from: usize) {
+    /// The records that an instruction has addresses in, each once.
+    fn records_used(&self, inst: &Inst) -> Vec<Value> {
+        let mut out = Vec::new();
+        inst.for_each_use(|v| {
+            if matches!(self.ty(v), Ty::Rec(_) | Ty::RecOrNull(_)) {
+                let rec = self.record_of(v);
+                if !out.contains(&rec) {
+                    out.push(rec);
+                }
+            }
+        });
+        out
+    }
+
+    /// Follows the record that is reserved before instruction `from`; `left` instructions use
+    /// it.
+    fn follow(&mut self, rec: Value, block: Block, from: usize, mut left: usize) {
         let func = self.func;
         let mut seen: HashSet<(Block, bool)> = HashSet::new();
         let mut work = vec![(block, from, true)];
@@ -56,12 +84,10 @@ impl Checker<'_> {
                     lost = true;
                     break;
                 }
-                let mut used = false;
-                n.inst
-                    .for_each_use(|v| used |= self.ty(v).is_pointer() && self.record_of(v) == rec);
-                if !used {
+                if !self.records_used(&n.inst).contains(&rec) {
                     continue;
                 }
+                left = left.saturating_sub(1);
                 if !held {
                     self.error(format!("{rec} is used after it was given back"));
                     lost = true;
@@ -73,7 +99,8 @@ impl Checker<'_> {
                     held = false;
                 }
             }
-            if lost {
+            // After the last use there is nothing to say about a record given back.
+            if lost || (!held && left == 0) {
                 continue;
             }
             self.at = (b, data.insts.len());
