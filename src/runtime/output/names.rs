@@ -179,6 +179,10 @@ fn parse_cgroup_mounts(text: &str) -> Vec<Hierarchy> {
             }
             _ => continue,
         };
+        // A hierarchy may be mounted several times; each shows all of it.
+        if found.iter().any(|h: &Hierarchy| h.name == name) {
+            continue;
+        }
         found.push(Hierarchy {
             name,
             mount: PathBuf::from(mount),
@@ -231,6 +235,7 @@ mod tests {
     fn cgroup_hierarchies_are_named_by_version_and_controllers() {
         let text = "30 24 0:26 / /sys/fs/cgroup rw,nosuid shared:4 - cgroup2 cgroup2 rw\n\
                     31 24 0:27 / /sys/fs/cgroup/cpu rw - cgroup cgroup rw,cpu,cpuacct\n\
+                    33 24 0:26 / /mnt/unified rw - cgroup2 cgroup2 rw\n\
                     32 24 0:28 / /proc rw - proc proc rw\n";
         let names: Vec<_> = parse_cgroup_mounts(text)
             .into_iter()
