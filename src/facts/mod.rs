@@ -240,6 +240,8 @@ impl Facts for HostFacts<'_> {
     }
 
     fn fill(&self, store: &mut TypeStore, id: StructId) {
+        // Members of the script's structs can have types that only the kernel defines.
+        self.kernel();
         self.types.fill(store, id);
     }
 

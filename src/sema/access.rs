@@ -74,6 +74,10 @@ impl Checker<'_> {
     pub(super) fn load_at(&self, p: Place, ty: Type, loc: crate::object::Loc) -> Expr {
         let ty = match is_text(&ty) {
             Some(n) if n > 0 => Type::Str(n + 1),
+            // Scripts expect the bits of a field as a number, whatever its sign.
+            _ if p.bits.is_some() && ty.is_signed() => {
+                Type::int(false, ty.as_int().map_or(8, |t| t.size))
+            }
             _ => placed(ty, space_of(&p)),
         };
         Expr {

@@ -87,6 +87,8 @@ pub(crate) struct Checker<'a> {
     time_formats: Vec<String>,
     pub(super) funcs: HashMap<&'a str, (hir::FnRef, &'a ast::Subprog)>,
     pub(super) options: super::params::OptionUses,
+    /// Structs whose parts have all their members.
+    pub(super) completed: std::collections::HashSet<crate::types::StructId>,
     /// Something was learned in this round.
     pub(super) changed: bool,
     pub(super) unit: UnitState,
@@ -116,6 +118,7 @@ impl<'a> Checker<'a> {
             time_formats: Vec::new(),
             funcs: HashMap::new(),
             options: Default::default(),
+            completed: Default::default(),
             changed: false,
             unit: UnitState::default(),
             expn: ExpnId::ROOT,
@@ -235,6 +238,7 @@ impl<'a> Checker<'a> {
         let mut out = Vec::with_capacity(locals.len());
         for l in locals {
             let ty = self.type_of_local(&l).unwrap_or(Type::None);
+            self.complete(&ty);
             if l.origin == Origin::Declaration && !l.assigned {
                 let text = format!("Variable ${} was never assigned to.", l.name);
                 self.warn(Code::UnassignedVariable, l.span, text);

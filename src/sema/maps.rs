@@ -376,6 +376,14 @@ impl Checker<'_> {
     /// The maps of the finished program.
     pub(super) fn take_maps(&mut self) -> Vec<hir::Map> {
         let maps = std::mem::take(&mut self.maps);
+        for m in &maps {
+            if let KeyState::Type(t) = &m.key {
+                self.complete(&t.ty);
+            }
+            if let Some(t) = &m.value {
+                self.complete(t);
+            }
+        }
         maps.into_iter()
             .map(|m| {
                 let span = m.decl.map(|(.., s)| s).or(m.first);

@@ -456,7 +456,11 @@ impl Checker<'_> {
             {
                 self.equal_memory(cmp, a, b, loc)
             }
-            (Type::Tuple(_), Type::Tuple(_)) | (Type::Record(_), Type::Record(_)) if equality => {
+            (Type::Tuple(_), Type::Tuple(_))
+            | (Type::Record(_), Type::Record(_))
+            | (Type::Buf(_), Type::Buf(_))
+                if equality =>
+            {
                 let Some(ty) = value::unify(&a.ty, &b, &self.store) else {
                     return self.mismatch(op, &a, a_span, &b, b_span, span);
                 };
@@ -523,7 +527,27 @@ impl Checker<'_> {
             return self.condition(b, rhs.span);
         }
         let b = self.expr(rhs);
+        let b_known = !is_unknown(&b);
         let b = self.condition(b, rhs.span);
+        if b_known && let Some(v) = literal_value(&b) {
+            if (v != 0) != decides {
+                return a;
+            }
+            // The left side is evaluated for its effects alone.
+            let stmt = super::hir::Stmt {
+                kind: super::hir::StmtKind::Expr(a),
+                loc,
+            };
+            let block = Block {
+                stmts: vec![stmt],
+                value: Some(Box::new(b)),
+            };
+            return Expr {
+                kind: ExprKind::Block(block),
+                ty: Type::Bool,
+                loc,
+            };
+        }
         let (a, b) = (Box::new(a), Box::new(b));
         Expr {
             kind: if decides {
@@ -632,6 +656,7 @@ impl Checker<'_> {
             return e;
         }
         let loc = self.loc(span);
+        let aggregation = matches!(e.ty, Type::Agg(_));
         let mut e = self.reduce(e);
         let mut ty = ty;
         // A literal is as wide as the array that it fills.
@@ -642,7 +667,7 @@ impl Checker<'_> {
             e = value::constant(v, Type::int(t.signed, size), e.loc);
         }
         if e.ty == ty {
-            if !value::is_literal(&e) {
+            if !value::is_literal(&e) && !aggregation {
                 let text = format!(
                     "Unnecessary cast: expression is already of type {}",
                     self.spell(&ty)

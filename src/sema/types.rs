@@ -166,14 +166,14 @@ impl Checker<'_> {
     /// The type of a type or of an expression that is not evaluated.
     pub(super) fn type_of(&mut self, of: &TypeOrExpr) -> Option<Type> {
         match of {
-            // A bare name is taken for a type; an enumerator stands for its enum.
+            // A bare name is taken for a type; an enumerator is a number of 64 bits.
             TypeOrExpr::Type(TypeExpr {
                 kind: TypeExprKind::Named(name),
                 ..
             }) if self.named_type(name).is_none()
-                && let Some((id, _)) = self.cx.facts.constant(&mut self.store, name) =>
+                && self.cx.facts.constant(&mut self.store, name).is_some() =>
             {
-                Some(Type::Enum(id))
+                Some(Type::I64)
             }
             TypeOrExpr::Type(t) => self.type_expr(t),
             TypeOrExpr::Expr(e) => {
@@ -194,6 +194,26 @@ impl Checker<'_> {
             self.cx.facts.fill(&mut self.store, id);
         }
         self.store.struct_def(id).fields.as_deref().unwrap_or(&[])
+    }
+
+    /// Brings the members of every struct that is part of a value of this type: whoever
+    /// prints or compares the value needs them.
+    pub(super) fn complete(&mut self, ty: &Type) {
+        match ty {
+            Type::Struct(id) => {
+                let known = self.store.struct_def(*id).fields.is_some();
+                let parts: Vec<Type> = self.members(*id).iter().map(|f| f.ty.clone()).collect();
+                // Structs that were looked at before may have parts that were not.
+                if !known || self.completed.insert(*id) {
+                    self.completed.insert(*id);
+                    parts.iter().for_each(|t| self.complete(t));
+                }
+            }
+            Type::Array(t, _) => self.complete(t),
+            Type::Tuple(items) => items.iter().for_each(|t| self.complete(t)),
+            Type::Record(items) => items.iter().for_each(|(_, t)| self.complete(t)),
+            _ => {}
+        }
     }
 
     /// The member of this name, members of anonymous structs included; its bit offset counts

@@ -257,6 +257,21 @@ pub fn unify(have: &Type, new: &Expr, store: &TypeStore) -> Option<Type> {
             .collect();
         return items.map(Type::tuple);
     }
+    if let (Type::Record(items), ExprKind::Tuple(values), Type::Record(names)) =
+        (have, &new.kind, &new.ty)
+    {
+        if items.len() != values.len() {
+            return None;
+        }
+        let items: Option<Vec<_>> = items
+            .iter()
+            .map(|(name, t)| {
+                let i = names.iter().position(|(n, _)| n == name)?;
+                Some((name.clone(), unify(t, &values[i], store)?))
+            })
+            .collect();
+        return Some(Type::Record(items?.into()));
+    }
     unify_types(have, &new.ty, store)
 }
 
@@ -285,12 +300,14 @@ pub fn unify_types(a: &Type, b: &Type, store: &TypeStore) -> Option<Type> {
                 .collect();
             Type::tuple(items?)
         }
+        // The order counts: values that exist already are not taken apart.
         (Type::Record(x), Type::Record(y)) if x.len() == y.len() => {
             let items: Option<Vec<_>> = x
                 .iter()
-                .map(|(name, x)| {
-                    let (_, y) = y.iter().find(|(n, _)| n == name)?;
-                    Some((name.clone(), unify_types(x, y, store)?))
+                .zip(y.iter())
+                .map(|((name, x), (other, y))| {
+                    let same = name == other;
+                    same.then_some((name.clone(), unify_types(x, y, store)?))
                 })
                 .collect();
             Type::Record(items?.into())
@@ -368,6 +385,9 @@ pub fn cast(e: Expr, ty: &Type) -> Expr {
             let values = values.into_iter().zip(items.iter());
             ExprKind::Tuple(values.map(|(v, t)| cast(v, t)).collect())
         }
+        (ExprKind::Tuple(values), Type::Record(items)) if values.len() == items.len() => {
+            ExprKind::Tuple(in_order(values, &old, items))
+        }
         (ExprKind::Zero, _) => ExprKind::Zero,
         (kind, _) => ExprKind::Cast(Box::new(Expr { kind, ty: old, loc })),
     };
@@ -376,6 +396,29 @@ pub fn cast(e: Expr, ty: &Type) -> Expr {
         ty: ty.clone(),
         loc,
     }
+}
+
+/// The values of a record in the order of the fields of another one.
+fn in_order(values: Vec<Expr>, have: &Type, want: &[(Arc<str>, Type)]) -> Vec<Expr> {
+    let names: Vec<Arc<str>> = match have {
+        Type::Record(fields) => fields.iter().map(|(n, _)| n.clone()).collect(),
+        _ => want.iter().map(|(n, _)| n.clone()).collect(),
+    };
+    let place = |name: &Arc<str>| want.iter().position(|(n, _)| n == name);
+    let mut out: Vec<(usize, Expr)> = names
+        .iter()
+        .zip(values)
+        .map(|(n, v)| {
+            let i = place(n).unwrap_or(want.len());
+            let v = match want.get(i) {
+                Some((_, t)) => cast(v, t),
+                None => v,
+            };
+            (i, v)
+        })
+        .collect();
+    out.sort_by_key(|(i, _)| *i);
+    out.into_iter().map(|(_, v)| v).collect()
 }
 
 /// The bits of `v` in `ty`, extended to 64.

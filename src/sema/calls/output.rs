@@ -68,6 +68,7 @@ fn print(call: &mut Call<'_, '_>) -> Option<Expr> {
         let text = format!("{ty} type passed to print() is not printable");
         return call.fail(Code::NotPrintable, call.arg_span(0), text);
     }
+    call.c.complete(&v.ty);
     call.make(vec![Arg::Expr(v)], Type::None)
 }
 
@@ -175,6 +176,7 @@ fn format_args(call: &mut Call<'_, '_>) -> Option<Vec<Arg>> {
             call.fail(Code::BadFormat, call.arg_span(i + 1), text);
             ok = false;
         }
+        call.c.complete(&v.ty);
         args.push(Arg::Expr(v));
     }
     ok.then_some(args)
