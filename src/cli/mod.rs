@@ -6,7 +6,6 @@
 
 pub mod args;
 mod commands;
-pub mod dump;
 pub mod flags;
 pub mod imports;
 mod info;
