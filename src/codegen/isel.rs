@@ -49,6 +49,7 @@ pub fn select(func: &Func) -> MFunc {
         blocks: sel.blocks,
         vregs: sel.vregs as usize,
         slots: sel.slots,
+        bounded: sel.bounded,
     }
 }
 
@@ -77,6 +78,7 @@ struct Selector<'a> {
     labels: Vec<Label>,
     /// Number of rare edge blocks.
     tails: usize,
+    bounded: Vec<VReg>,
     out: Vec<(MInst, Loc)>,
     loc: Loc,
     /// Constants in registers since the last call of the block.
@@ -114,6 +116,7 @@ impl<'a> Selector<'a> {
             place: vec![0; func.blocks.len()],
             labels: Vec::new(),
             tails: 0,
+            bounded: Vec::new(),
             out: Vec::new(),
             loc: Loc::default(),
             cache: HashMap::new(),
@@ -748,10 +751,30 @@ impl<'a> Selector<'a> {
             let a = self.reg(b);
             return self.push(MInst::Neg { dst, a });
         }
+        if self.func.ty(v).is_pointer() {
+            self.mark_bounded(if self.func.ty(a).is_pointer() { b } else { a });
+        }
         let a = self.reg(a);
         let b = self.src(b, w);
         let op = alu_op(op);
         self.push(MInst::Alu { op, w, dst, a, b });
+    }
+
+    /// Notes an offset, and the numbers it is computed from by constants: one of them was
+    /// compared with the bound.
+    fn mark_bounded(&mut self, mut v: Value) {
+        for _ in 0..4 {
+            if self.konst_of(v).is_some() {
+                return;
+            }
+            let r = self.vreg(v);
+            self.bounded.push(r);
+            v = match self.def[v.index()] {
+                Some(Inst::Bin { a, b, .. }) if self.const_of(*b).is_some() => *a,
+                Some(Inst::Ext { a, .. }) => *a,
+                _ => return,
+            };
+        }
     }
 
     fn extend(&mut self, dst: VReg, signed: bool, bits: u8, a: VReg) {

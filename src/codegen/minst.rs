@@ -304,6 +304,9 @@ pub struct MFunc {
     pub vregs: usize,
     /// Sizes in bytes of frame slots; 0 where a slot is not used.
     pub slots: Vec<u32>,
+    /// Registers that variable offsets are computed from. Kernels before 6.9 forget what a
+    /// comparison told about a number once it goes through the frame, and reject the access.
+    pub bounded: Vec<VReg>,
 }
 
 impl fmt::Display for Src {

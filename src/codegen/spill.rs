@@ -9,6 +9,8 @@ use super::minst::{MFunc, VReg};
 const LOOP: f32 = 8.0;
 /// Factor for rare blocks.
 const COLD: f32 = 1.0 / 64.0;
+/// Factor for registers that should not be spilled ([`MFunc::bounded`]).
+const BOUNDED: f32 = 256.0;
 /// Loops nested deeper than this count no more.
 const MAX_DEPTH: i32 = 8;
 
@@ -48,6 +50,12 @@ pub fn weights(f: &MFunc, ranges: &[Range], rep: &[VReg], freq: &[f32]) -> Vec<f
             inst.for_each_use(|v, _| w[rep[v.index()].index()] += freq);
             inst.for_each_def(|v, _| w[rep[v.index()].index()] += freq);
         }
+    }
+    let mut bounded: Vec<VReg> = f.bounded.iter().map(|v| rep[v.index()]).collect();
+    bounded.sort_unstable();
+    bounded.dedup();
+    for v in bounded {
+        w[v.index()] *= BOUNDED;
     }
     for (w, range) in w.iter_mut().zip(ranges) {
         let length: u32 = range.iter().map(|s| s.end - s.start).sum();
