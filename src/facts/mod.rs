@@ -497,7 +497,15 @@ impl HostFacts<'_> {
 
     /// The type of simple C text such as `const struct sockaddr`.
     fn c_type(&self, store: &mut TypeStore, text: &str) -> Option<Type> {
-        let text = text.trim().trim_start_matches("const ").trim();
+        let mut text = text.trim();
+        // What a pointer or its target may not do does not matter for its type.
+        while let Some(rest) = text
+            .strip_prefix("const ")
+            .or_else(|| text.strip_suffix("const"))
+            .or_else(|| text.strip_suffix("__user"))
+        {
+            text = rest.trim();
+        }
         if let Some(inner) = user::pointee(text) {
             return Some(self.c_type(store, inner)?.ptr_in(AddrSpace::None));
         }

@@ -637,8 +637,12 @@ impl Checker<'_> {
                 loc,
             };
         }
-        then.value = Some(Box::new(a));
-        els.value = Some(Box::new(b));
+        // A value of no type is worth keeping only if computing it does something.
+        let kept = |e: Expr| {
+            (!matches!(e.kind, ExprKind::Int(_)) || e.ty != Type::None).then(|| Box::new(e))
+        };
+        then.value = kept(a);
+        els.value = kept(b);
         Expr {
             kind: ExprKind::If {
                 cond: Box::new(cond),
