@@ -16,6 +16,7 @@ use crate::symbols::elf::ElfFile;
 use crate::symbols::glob::Glob;
 use crate::symbols::index::SymbolIndex;
 use crate::symbols::paths::PathResolver;
+use crate::symbols::target::{Match, Target};
 use crate::symbols::targets::TargetPath;
 use crate::symbols::usdt;
 
@@ -360,10 +361,27 @@ impl Lister<'_> {
             Some((target, name)) => (target, name),
             None => (rest, "*"),
         };
-        let pattern = name.strip_prefix("cpp:").unwrap_or(name);
-        let pattern = Glob::new(pattern.trim_matches('"'));
+        let readable = name.strip_prefix("cpp:");
+        let pattern = readable.unwrap_or(name).trim_matches('"');
+        // A name with scopes can only be a demangled one.
+        let readable = (readable.is_some() || pattern.contains("::")).then(|| {
+            let all = format!("{pattern}{}", if pattern.contains('(') { "" } else { "*" });
+            Target::cpp(&all)
+        });
+        let pattern = Glob::new(pattern);
         for TargetPath { shown, path } in self.paths.files(target) {
             match SymbolIndex::open(&path, &DebugDirs::system()) {
+                Ok(index) if let Some(target) = &readable => {
+                    let found = match target.find(&index) {
+                        Match::One(c) => vec![c],
+                        Match::Overloads(all) => all,
+                        Match::None(_) => Vec::new(),
+                    };
+                    let names: BTreeSet<String> = found.into_iter().map(|c| c.spelling).collect();
+                    for name in names {
+                        line(out, format_args!("{provider}:{shown}:cpp:\"{name}\""));
+                    }
+                }
                 Ok(index) => {
                     let names: BTreeSet<String> = index
                         .matching(&pattern)

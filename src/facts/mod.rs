@@ -377,8 +377,12 @@ impl Facts for HostFacts<'_> {
         &self,
         file: &TargetFile,
         query: FunctionQuery<'_>,
-    ) -> Result<Vec<UserFunction>, String> {
+    ) -> Result<Vec<UserFunction>, Vec<String>> {
         self.files.functions(file, query)
+    }
+
+    fn near_functions(&self, file: &TargetFile, query: FunctionQuery<'_>) -> Vec<String> {
+        self.files.near_functions(file, query)
     }
 
     fn user_offset(&self, file: &TargetFile, address: u64) -> Option<u64> {

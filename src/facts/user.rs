@@ -120,24 +120,15 @@ impl Files {
         &self,
         file: &TargetFile,
         query: FunctionQuery<'_>,
-    ) -> Result<Vec<UserFunction>, String> {
+    ) -> Result<Vec<UserFunction>, Vec<String>> {
         let Some(index) = self.index(file) else {
             return Ok(Vec::new());
         };
-        let target = match query {
-            FunctionQuery::Linked(t) => Target::plain(t),
-            FunctionQuery::Cpp(t) => Target::cpp(t),
-        };
+        let target = target(query);
         let candidates = match target.find(&index) {
             Match::One(c) => vec![c],
             Match::Overloads(all) if target.takes_all() => all,
-            Match::Overloads(all) => {
-                let mut text = format!("\"{}\" names several functions:", target.text());
-                for c in &all {
-                    text.push_str(&format!("\n  {}", c.spelling));
-                }
-                return Err(text);
-            }
+            Match::Overloads(all) => return Err(all.into_iter().map(|c| c.spelling).collect()),
             Match::None(_) => return Ok(Vec::new()),
         };
         let elf = index.elf();
@@ -157,6 +148,16 @@ impl Files {
             }
         }
         Ok(out)
+    }
+
+    pub fn near_functions(&self, file: &TargetFile, query: FunctionQuery<'_>) -> Vec<String> {
+        let Some(index) = self.index(file) else {
+            return Vec::new();
+        };
+        match target(query).find(&index) {
+            Match::None(near) => near,
+            Match::One(_) | Match::Overloads(_) => Vec::new(),
+        }
     }
 
     pub fn offset(&self, file: &TargetFile, address: u64) -> Option<u64> {
@@ -335,5 +336,13 @@ mod tests {
             assert_eq!(register(assembler), Some(offset.unwrap()), "{assembler}");
         }
         assert_eq!(register("xmm0"), None);
+    }
+}
+
+/// What a query looks for.
+fn target(query: FunctionQuery<'_>) -> Target {
+    match query {
+        FunctionQuery::Linked(t) => Target::plain(t),
+        FunctionQuery::Cpp(t) => Target::cpp(t),
     }
 }

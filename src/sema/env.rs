@@ -182,13 +182,19 @@ pub trait Facts {
         ))
     }
 
-    /// Functions of a program file that match. The error is its text.
+    /// Functions of a program file that match. The error is that a plain name means several
+    /// functions: their spellings.
     fn user_functions(
         &self,
         file: &TargetFile,
         query: FunctionQuery<'_>,
-    ) -> Result<Vec<UserFunction>, String> {
+    ) -> Result<Vec<UserFunction>, Vec<String>> {
         Ok(Vec::new())
+    }
+
+    /// Names of functions of a program file that are spelt much like one that is not there.
+    fn near_functions(&self, file: &TargetFile, query: FunctionQuery<'_>) -> Vec<String> {
+        Vec::new()
     }
 
     /// The file offset of an address of a program file.

@@ -126,7 +126,7 @@ impl Facts for Fake {
         &self,
         _file: &TargetFile,
         query: FunctionQuery<'_>,
-    ) -> Result<Vec<UserFunction>, String> {
+    ) -> Result<Vec<UserFunction>, Vec<String>> {
         let f = |name: &str, address: u64, demangled: Option<&str>| UserFunction {
             name: name.into(),
             demangled: demangled.map(str::to_owned),

@@ -500,16 +500,28 @@ impl Expander<'_, '_> {
         self.missing(ap.span, text);
     }
 
+    /// The same with names that are near.
+    pub fn no_match_near(&mut self, ap: &Ap, pattern: &str, near: &[String]) {
+        let text = format!("No matches for {} {pattern}.", ap.provider.name());
+        let hint = (!near.is_empty()).then(|| format!("nearest names: {}", near.join(", ")));
+        self.missing_hint(ap.span, text, hint);
+    }
+
     /// Reports a missing attach point, as the configuration says.
     pub fn missing(&mut self, span: Span, text: String) {
-        match self.run.missing_probes {
-            MissingProbes::Error => self.error(Code::NoMatch, span, text),
-            MissingProbes::Warn => {
-                self.diags
-                    .push(Diagnostic::warning(Code::MissingProbe, span, text));
-            }
-            MissingProbes::Ignore => {}
-        }
+        self.missing_hint(span, text, None);
+    }
+
+    fn missing_hint(&mut self, span: Span, text: String, hint: Option<String>) {
+        let d = match self.run.missing_probes {
+            MissingProbes::Error => Diagnostic::error(Code::NoMatch, span, text),
+            MissingProbes::Warn => Diagnostic::warning(Code::MissingProbe, span, text),
+            MissingProbes::Ignore => return,
+        };
+        self.diags.push(match hint {
+            Some(hint) => d.hint(hint),
+            None => d,
+        });
     }
 
     fn none_left(&mut self, probe: &ast::Probe) {
@@ -581,6 +593,9 @@ impl Expander<'_, '_> {
         }
         for row in rows {
             let mut parts = parts.clone();
+            if matches!(row.provider, Provider::Uprobe | Provider::Uretprobe) {
+                join_scopes(&mut parts);
+            }
             // `hardware:cycles:` is how listings spell it.
             while parts.len() > row.parts.0 && parts.last().is_some_and(String::is_empty) {
                 parts.pop();
@@ -618,5 +633,22 @@ impl Expander<'_, '_> {
             row.name
         );
         self.error(Code::ProbeArity, span, text);
+    }
+}
+
+/// Puts a C++ name back together that was split at its `::`: `target`, `ns`, ``, `f` are
+/// `target` and `ns::f`.
+fn join_scopes(parts: &mut Vec<String>) {
+    let first = match parts.get(1).map(String::as_str) {
+        Some("cpp") => 2,
+        _ => 1,
+    };
+    // The end of the list may be an empty part of its own right.
+    let Some(inner) = parts.get(first..parts.len().saturating_sub(1)) else {
+        return;
+    };
+    if inner.iter().any(String::is_empty) {
+        let name = parts.drain(first..).collect::<Vec<_>>().join(":");
+        parts.push(name);
     }
 }

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 use super::{Ap, Args, Expander, ProbeCx, Provider};
-use crate::diag::Code;
+use crate::diag::{Code, Diagnostic};
 use crate::env::wildcard;
 use crate::object::{Attach, ProgramType, TargetFile};
 use crate::sema::env::{FunctionQuery, UserFunction};
@@ -74,7 +74,23 @@ pub(super) fn expand(ex: &mut Expander<'_, '_>, ap: &Ap) {
             [one] => super::shown_path(target, one),
             _ => target,
         };
-        ex.no_match(ap, &format!("{path}:{function}"));
+        // Near names are looked for only in one file: over a wildcard they mean little.
+        let near = match files.as_slice() {
+            [one] if !wildcard::is_pattern(name) => {
+                let query = query(language.is_some(), name);
+                ex.cx.facts.near_functions(one, query)
+            }
+            _ => Vec::new(),
+        };
+        ex.no_match_near(ap, &format!("{path}:{function}"), &near);
+    }
+}
+
+fn query(cpp: bool, pattern: &str) -> FunctionQuery<'_> {
+    if cpp {
+        FunctionQuery::Cpp(pattern)
+    } else {
+        FunctionQuery::Linked(pattern)
     }
 }
 
@@ -147,15 +163,10 @@ fn functions(
     offset: Option<u64>,
     many: bool,
 ) -> bool {
-    let query = if cpp {
-        FunctionQuery::Cpp(pattern)
-    } else {
-        FunctionQuery::Linked(pattern)
-    };
-    let found = match ex.cx.facts.user_functions(file, query) {
+    let found = match ex.cx.facts.user_functions(file, query(cpp, pattern)) {
         Ok(found) => found,
-        Err(text) => {
-            ex.error(Code::BadTarget, ap.span, text);
+        Err(spellings) => {
+            ambiguous(ex, ap, shown, pattern, &spellings);
             return true;
         }
     };
@@ -196,6 +207,27 @@ fn functions(
         ex.attach_as(ap, name, place, cx, wild, !ret && at == 0);
     }
     any
+}
+
+/// Most functions that an ambiguous name lists.
+const MAX_LISTED: usize = 10;
+
+/// A plain name of several functions: lists what to write instead.
+fn ambiguous(ex: &mut Expander<'_, '_>, ap: &Ap, shown: &str, pattern: &str, spellings: &[String]) {
+    let text = format!("{pattern} names {} functions of {shown}", spellings.len());
+    let provider = ap.provider.name();
+    let mut hint = "write one of".to_owned();
+    for s in spellings.iter().take(MAX_LISTED) {
+        hint.push_str(&format!("\n    {provider}:{shown}:cpp:\"{s}\""));
+    }
+    if spellings.len() > MAX_LISTED {
+        hint.push_str(&format!("\n    and {} more", spellings.len() - MAX_LISTED));
+    }
+    hint.push_str(&format!(
+        "\nor all of them: {provider}:{shown}:cpp:\"{pattern}\""
+    ));
+    ex.diags
+        .push(Diagnostic::error(Code::AmbiguousName, ap.span, text).hint(hint));
 }
 
 fn arguments(
