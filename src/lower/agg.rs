@@ -330,7 +330,8 @@ impl<'a> Fx<'_, 'a> {
                 let at = fx.temp(24);
                 fx.b.store(MemTy::DW, at.ptr, at.off, epoch);
                 fx.b.store(MemTy::DW, at.ptr, at.off + 8, v);
-                fx.b.store_imm(MemTy::DW, at.ptr, at.off + 16, 1);
+                let third = fx.series_count(how, now);
+                fx.b.store(MemTy::DW, at.ptr, at.off + 16, third);
                 at
             },
             &mut |fx, p| {
@@ -340,11 +341,16 @@ impl<'a> Fx<'_, 'a> {
                 fx.b.switch_to(old);
                 fx.b.store(MemTy::DW, p, 0, epoch);
                 fx.b.store(MemTy::DW, p, 8, v);
-                fx.b.store_imm(MemTy::DW, p, 16, 1);
+                let third = fx.series_count(how, now);
+                fx.b.store(MemTy::DW, p, 16, third);
                 fx.b.jump(done, &[]);
                 fx.b.switch_to(same);
-                let one = fx.b.iconst(1);
-                fx.b.atomic_add(p, 16, one);
+                if how == TseriesAgg::Last {
+                    fx.b.store(MemTy::DW, p, 16, now);
+                } else {
+                    let one = fx.b.iconst(1);
+                    fx.b.atomic_add(p, 16, one);
+                }
                 match how {
                     TseriesAgg::Last => fx.b.store(MemTy::DW, p, 8, v),
                     TseriesAgg::Avg | TseriesAgg::Sum => fx.b.atomic_add(p, 8, v),
@@ -367,6 +373,14 @@ impl<'a> Fx<'_, 'a> {
                 fx.b.iconst(0)
             },
         );
+    }
+
+    /// The third word of a new slot: a count of one, or the time that says whose value is last.
+    fn series_count(&mut self, how: TseriesAgg, now: Value) -> Value {
+        match how {
+            TseriesAgg::Last => now,
+            _ => self.b.iconst(1),
+        }
     }
 
     /// Visits the value of each CPU; `visit` takes the address and what the last one gave.
