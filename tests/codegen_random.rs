@@ -19,6 +19,9 @@ use rtrace::object::{MapDef, MapId, MapKind, MapRole, Program, ProgramId, Progra
 use rtrace::runtime::{privilege, sys};
 
 const MAP: MapId = MapId(0);
+/// A small map, which is updated from the frame.
+const SMALL: MapId = MapId(1);
+const SMALL_SIZE: u32 = 24;
 /// Bytes of the map's only value.
 const MAP_SIZE: u32 = 512;
 /// `u64` arguments in the context.
@@ -149,7 +152,7 @@ impl Gen<'_> {
     }
 
     fn step(&mut self) {
-        let v = match self.rng.below(28) {
+        let v = match self.rng.below(30) {
             0..=8 => {
                 let (op, w) = (self.rng.pick(&OPS), self.width());
                 let (x, y) = (self.value(), self.value());
@@ -192,6 +195,12 @@ impl Gen<'_> {
                 let v = self.value();
                 return self.b.store(MemTy::DW, p, 0, v);
             }
+            28 => {
+                let p = self.b.map_addr(SMALL, 0);
+                let off = 8 * self.rng.below(SMALL_SIZE as usize / 8) as i32;
+                self.b.load(MemTy::DW, p, off)
+            }
+            29 => self.update(),
             18 => return self.atomic(),
             19 => return self.bulk(),
             20 => return self.lookup(),
@@ -283,6 +292,34 @@ impl Gen<'_> {
         self.b.jump(join, &[zero]);
         self.b.switch_to(join);
         self.pool.push(result);
+    }
+
+    /// A value built in a temporary of its own, or some bytes of a slot.
+    fn update(&mut self) -> Value {
+        let key = self.b.new_slot(4);
+        let k = self.b.slot_addr(key, 0);
+        let index = self.rng.pick(&[0, 0, 0, 1]);
+        self.b.store_imm(MemTy::W, k, 0, index);
+        let from = if self.rng.below(2) == 0 {
+            let slot = self.rng.pick(&self.slots.clone());
+            self.b.slot_addr(slot, 8 * self.rng.below(3) as u32)
+        } else {
+            let slot = self.b.new_slot(SMALL_SIZE);
+            let p = self.b.slot_addr(slot, 0);
+            self.b.zero(p, 0, SMALL_SIZE);
+            for _ in 0..self.rng.below(4) {
+                let size = self.rng.pick(&[1, 2, 4, 8]);
+                let at = self.rng.below((SMALL_SIZE / u32::from(size)) as usize) as i32;
+                let v = self.value();
+                self.b
+                    .store(MemTy::new(size, false), p, at * i32::from(size), v);
+            }
+            p
+        };
+        let map = self.b.map_fd(SMALL);
+        let flags = self.b.iconst(0);
+        let helper = rtrace::codegen::helper::MAP_UPDATE_ELEM;
+        self.b.call(helper, &[map, k, from, flags], Ty::Scalar)
     }
 
     fn call(&mut self) {
@@ -452,12 +489,12 @@ fn function(
     g.b.finish()
 }
 
-fn map_def() -> MapDef {
+fn map_def(value_size: u32) -> MapDef {
     MapDef {
         name: "values".into(),
         kind: MapKind::Array,
         key_size: 4,
-        value_size: MAP_SIZE,
+        value_size,
         max_entries: 1,
         flags: 0,
         init: None,
@@ -469,7 +506,8 @@ fn map_def() -> MapDef {
 fn module(n: u64, fuel: usize) -> (Module, FuncId) {
     let mut rng = Rng(n);
     let mut m = Module::default();
-    m.maps.push(map_def());
+    m.maps.push(map_def(MAP_SIZE));
+    m.maps.push(map_def(SMALL_SIZE));
     let mut callees = Vec::new();
     for i in 0..rng.below(3) {
         let params = rng.below(6);
@@ -529,12 +567,12 @@ fn listing(p: &Program) -> String {
     disasm::listing(&insns, &())
 }
 
-/// The evaluator's result and map; `None` where it takes too long.
+/// The evaluator's result and maps; `None` where it takes too long.
 fn evaluate(m: &Module, entry: FuncId, ctx: &[u64]) -> Option<(i64, Vec<u8>)> {
     let mut e = Eval::new(m, bytes(ctx));
     e.budget = 1 << 18;
     match e.run(entry) {
-        Ok(r) => Some((r, e.maps.swap_remove(0))),
+        Ok(r) => Some((r, e.maps.concat())),
         Err(e) if e.0.contains("too many") => None,
         Err(e) => panic!("{}\n{m}", e.0),
     }
@@ -567,7 +605,8 @@ fn compare_code(m: &Module, generated: &Module, entry: FuncId, seed: u64) -> boo
         };
         let mut machine = Machine::new(&generated.maps, &out.programs, 1).expect("maps are sound");
         let got = machine.run(ProgramId(0), &bytes(&ctx), &mut FakeWorld::default());
-        let got_map = machine.map(MAP).unwrap().get(&[0; 4]).unwrap();
+        let contents = |m| machine.map(m).unwrap().get(&[0; 4]).unwrap();
+        let got_map = [contents(MAP), contents(SMALL)].concat();
         if got != Ok(want as u64) || got_map != map {
             let program = &out.programs[0];
             panic!(
@@ -603,7 +642,8 @@ fn functions_in_the_kernel() {
         eprintln!("SKIPPED: {e}");
         return;
     }
-    let map = sys::bpf::Map::create(&map_def(), 1, None).unwrap();
+    let create = |size| sys::bpf::Map::create(&map_def(size), 1, None).unwrap();
+    let maps = [create(MAP_SIZE), create(SMALL_SIZE)];
     let (mut loaded, mut refused) = (0, Vec::new());
     for seed in 0..800 {
         let (m, entry) = module(seed / 2, 3);
@@ -616,7 +656,7 @@ fn functions_in_the_kernel() {
         let Ok(out) = compile(&made, entry) else {
             continue;
         };
-        let prog = match load(&out, &map) {
+        let prog = match load(&out, &maps) {
             Ok(prog) => prog,
             Err(log) if log.contains("too large") || log.contains("too complex") => continue,
             Err(log) => {
@@ -631,17 +671,20 @@ fn functions_in_the_kernel() {
             let Some((want, want_map)) = evaluate(&m, entry, &ctx) else {
                 continue;
             };
-            map.update(&[0; 4], &[0; MAP_SIZE as usize]).unwrap();
+            maps[0].update(&[0; 4], &[0; MAP_SIZE as usize]).unwrap();
+            maps[1].update(&[0; 4], &[0; SMALL_SIZE as usize]).unwrap();
             let got = sys::bpf::test_run(prog.as_fd(), &ctx).unwrap();
-            let mut got_map = [0; MAP_SIZE as usize];
-            map.lookup(&[0; 4], &mut got_map).unwrap();
+            let mut got_map = vec![0; (MAP_SIZE + SMALL_SIZE) as usize];
+            let (large, small) = got_map.split_at_mut(MAP_SIZE as usize);
+            maps[0].lookup(&[0; 4], large).unwrap();
+            maps[1].lookup(&[0; 4], small).unwrap();
             assert_eq!(
                 got,
                 want as u32,
                 "seed {seed}\n{m}\n{}",
                 listing(&out.programs[0])
             );
-            assert_eq!(&got_map[..], want_map, "seed {seed}\n{m}");
+            assert_eq!(got_map, want_map, "seed {seed}\n{m}");
         }
     }
     if let Some((seed, log)) = refused.first() {
@@ -652,18 +695,15 @@ fn functions_in_the_kernel() {
 }
 
 /// Loads a program, with its functions and lines; the error is the verifier's log.
-fn load(out: &codegen::Output, map: &sys::bpf::Map) -> Result<OwnedFd, String> {
+fn load(out: &codegen::Output, maps: &[sys::bpf::Map; 2]) -> Result<OwnedFd, String> {
     let p = &out.programs[0];
     let mut insns = p.insns.clone();
     for r in &p.relocs {
         let at = r.insn as usize;
         let mut first = insn::Insn::decode(insns[at]);
-        first.imm = map.as_fd().as_raw_fd();
+        let (RelocKind::Map(id) | RelocKind::MapValue(id, _)) = r.kind;
+        first.imm = maps[id.0 as usize].as_fd().as_raw_fd();
         insns[at] = first.encode();
-        assert!(matches!(
-            r.kind,
-            RelocKind::Map(MAP) | RelocKind::MapValue(MAP, _)
-        ));
     }
     let btf = sys::bpf::btf_load(&out.btf).map_err(|e| format!("BTF: {e}"))?;
     let funcs: Vec<_> = p

@@ -3,7 +3,8 @@
 //! Input: a module, contents of its array maps, a context. Output: the result, and the maps as
 //! the run left them. It exists for comparison: generated code, optimised or not, must do the
 //! same. Memory is made of separate objects (frame slots, entry 0 of array maps, the context)
-//! that hold numbers only; the one helper it knows is `bpf_map_lookup_elem` on arrays.
+//! that hold numbers only; the helpers it knows are `bpf_map_lookup_elem` and
+//! `bpf_map_update_elem` on arrays of one entry.
 
 use crate::codegen::helper;
 use crate::object::{MapId, MapKind};
@@ -254,6 +255,10 @@ impl<'m> Eval<'m> {
                 let args: Vec<Val> = args.iter().map(get).collect();
                 self.lookup(&args)?
             }
+            Inst::Call { helper, args, .. } if *helper == helper::MAP_UPDATE_ELEM => {
+                let args: Vec<Val> = args.iter().map(get).collect();
+                self.update(&args)?
+            }
             Inst::Call { helper, .. } => return fail(format!("call of {helper}")),
             Inst::CallFunc { func, args } => {
                 let args: Vec<Val> = args.iter().map(get).collect();
@@ -283,18 +288,35 @@ impl<'m> Eval<'m> {
         })
     }
 
+    /// The index that a helper gets by its key.
+    fn index(&mut self, map: MapId, key: Val) -> Step<i64> {
+        if self.module.map(map).kind != MapKind::Array {
+            return fail("access to a map that is no array");
+        }
+        Ok(extend(false, 32, self.load(key, 0, 4)?))
+    }
+
     fn lookup(&mut self, args: &[Val]) -> Step<Val> {
-        let [Val::Map(m), key] = args else {
+        let &[Val::Map(m), key] = args else {
             return fail(format!("look-up with {args:?}"));
         };
-        if self.module.map(*m).kind != MapKind::Array {
-            return fail("look-up in a map that is no array");
-        }
-        let key = extend(false, 32, self.load(*key, 0, 4)?);
-        Ok(match key {
-            0 => Val::Ptr(Object::Map(*m), 0),
+        Ok(match self.index(m, key)? {
+            0 => Val::Ptr(Object::Map(m), 0),
             _ => Val::Num(0),
         })
+    }
+
+    fn update(&mut self, args: &[Val]) -> Step<Val> {
+        let &[Val::Map(m), key, value, Val::Num(0)] = args else {
+            return fail(format!("update with {args:?}"));
+        };
+        if self.index(m, key)? != 0 {
+            return Ok(Val::Num(-i64::from(libc::E2BIG)));
+        }
+        let len = self.maps[m.0 as usize].len();
+        let bytes = self.bytes(value, 0, len)?.to_vec();
+        self.maps[m.0 as usize] = bytes;
+        Ok(Val::Num(0))
     }
 }
 
