@@ -93,7 +93,11 @@ pub fn check_with(program: &ast::Program, cx: &SemaContext<'_>, store: TypeStore
             "Can't attach to {attached} probes because it exceeds the current limit of {} probes. You can increase the limit through the BPFTRACE_MAX_PROBES environment variable, but BE CAREFUL since a high number of probes attached can cause your system to crash.",
             checker.run.max_probes
         );
-        diags.push(Diagnostic::error(Code::TooManyProbes, None, text));
+        diags.push(
+            Diagnostic::error(Code::TooManyProbes, None, text).hint(
+                "BPFTRACE_MAX_PROBES limits attach points, BPFTRACE_MAX_BPF_PROGS the programs behind them",
+            ),
+        );
     }
     let options = checker.option_list();
     let program = (!diags.has_errors()).then(|| hir::Program {

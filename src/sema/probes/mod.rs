@@ -15,6 +15,7 @@ mod uprobe;
 mod usdt;
 mod watchpoint;
 
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use super::SemaContext;
@@ -385,7 +386,10 @@ pub(crate) fn expand<'p>(
 
 /// Puts matches in which the body means the same into one unit.
 fn group<'p>(probe: &'p ast::Probe, matches: Vec<Match>, usage: Usage, units: &mut Vec<Unit<'p>>) {
-    let first = units.len();
+    // Units that can take more, by the name of their one attach point if that matters. Only a
+    // few kinds of contexts occur in one probe, so the search in a bucket is short.
+    let mut open: HashMap<Option<String>, Vec<usize>> = HashMap::new();
+    let mut seen: HashSet<String> = HashSet::new();
     for m in matches {
         let mut cx = m.cx;
         if !usage.args {
@@ -405,21 +409,29 @@ fn group<'p>(probe: &'p ast::Probe, matches: Vec<Match>, usage: Usage, units: &m
         if usage.probe_text {
             cx.only_name = Some(m.spec.name.clone());
         }
-        // Tracing programs are bound to one function when they are loaded.
-        let shared = units[first..]
-            .iter_mut()
-            .find(|u| m.attach_btf.is_none() && u.attach_btf.is_none() && u.cx == cx);
+        // The same place twice, by overlapping patterns, is one attachment. Static probes can
+        // be at several places under one name.
+        let new = seen.insert(m.spec.name.clone());
+        if m.spec.wildcard && !new && cx.provider != Provider::Usdt {
+            continue;
+        }
+        let bucket = open.entry(cx.only_name.clone()).or_default();
+        let shared = bucket.iter().copied().find(|&i| units[i].cx == cx);
         match shared {
-            // The same place twice, by overlapping patterns, is one attachment.
-            Some(u) if u.attach.iter().any(|a| same_place(a, &m.spec)) => {}
-            Some(u) => u.attach.push(m.spec),
-            None => units.push(Unit {
-                ast: probe,
-                name: program_name(&m.spec.name),
-                cx,
-                attach: vec![m.spec],
-                attach_btf: m.attach_btf,
-            }),
+            // Tracing programs are bound to one function when they are loaded.
+            Some(i) if m.attach_btf.is_none() => units[i].attach.push(m.spec),
+            _ => {
+                if m.attach_btf.is_none() {
+                    bucket.push(units.len());
+                }
+                units.push(Unit {
+                    ast: probe,
+                    name: program_name(&m.spec.name),
+                    cx,
+                    attach: vec![m.spec],
+                    attach_btf: m.attach_btf,
+                });
+            }
         }
     }
 }
@@ -432,10 +444,6 @@ pub(super) fn shown_path<'a>(target: &'a str, file: &'a TargetFile) -> &'a str {
     } else {
         &file.path
     }
-}
-
-fn same_place(a: &AttachSpec, b: &AttachSpec) -> bool {
-    (a.wildcard || b.wildcard) && a.name == b.name && a.attach == b.attach
 }
 
 /// A program's name: provider and target, made safe.
