@@ -4,7 +4,7 @@
 //! and the facts about the machine. Out: one name a line, by provider and sorted within it;
 //! with `-v` the arguments, indented. What cannot be read is a warning, not the end.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 
 use crate::ctypes::{model::TypeId, render};
@@ -12,6 +12,7 @@ use crate::env::btf::{Btf, Kind};
 use crate::env::wildcard::{is_pattern, matches};
 use crate::env::{Env, kallsyms::Function};
 use crate::symbols::debuglink::DebugDirs;
+use crate::symbols::dwarf::types::UnitTypes;
 use crate::symbols::elf::ElfFile;
 use crate::symbols::glob::Glob;
 use crate::symbols::index::SymbolIndex;
@@ -383,13 +384,17 @@ impl Lister<'_> {
                     }
                 }
                 Ok(index) => {
-                    let names: BTreeSet<String> = index
+                    let names: BTreeMap<String, u64> = index
                         .matching(&pattern)
                         .into_iter()
-                        .map(|s| s.name.into_owned())
+                        .map(|s| (s.name.into_owned(), s.addr))
                         .collect();
-                    for name in names {
+                    let mut units = Vec::new();
+                    for (name, addr) in names {
                         line(out, format_args!("{provider}:{shown}:{name}"));
+                        if self.verbose {
+                            parameters(&index, addr, &mut units, out);
+                        }
                     }
                 }
                 Err(e) => out.warnings.push(format!("{shown}: {e}")),
@@ -446,6 +451,24 @@ impl Lister<'_> {
                 line(out, format_args!("{keyword} {name}"));
             }
         }
+    }
+}
+
+/// Appends the parameters of a user function, if debug information has them. `units` keeps
+/// what was read for functions before.
+fn parameters(index: &SymbolIndex, addr: u64, units: &mut Vec<UnitTypes>, out: &mut Listing) {
+    if units.iter().all(|u| u.function(addr).is_none()) {
+        let read = UnitTypes::at(index.elf(), &DebugDirs::system(), addr);
+        units.extend(read);
+    }
+    let found = units.iter().find_map(|u| Some((u, u.function(addr)?)));
+    let Some((unit, signature)) = found else {
+        return;
+    };
+    for (name, ty) in &signature.params {
+        // Listings of user probes put the star next to the type.
+        let ty = render::type_name(unit, *ty).replace(" *", "*");
+        line(out, format_args!("    {ty} {name}"));
     }
 }
 
