@@ -17,6 +17,7 @@ const DEPTH: u32 = 4;
 pub fn run(module: &Module, f: &mut Func) {
     let mut p = Fold {
         module,
+        wanted: wanted(f),
         defs: vec![None; f.values.len()],
         rename: Rename::new(f),
         out: Vec::new(),
@@ -39,6 +40,38 @@ pub fn run(module: &Module, f: &mut Func) {
     p.rename.apply(f);
 }
 
+/// For each value, how many of its low bits its users look at, at most. Users only ever come
+/// to look at more of a value by way of one that looked at all of it.
+fn wanted(f: &Func) -> Vec<u8> {
+    let mut out = vec![0; f.values.len()];
+    let mut want = |v: Value, bits: u8| out[v.index()] = bits.max(out[v.index()]);
+    for b in &f.blocks {
+        for n in &b.insts {
+            match &n.inst {
+                Inst::Store { mem, ptr, val, .. } => {
+                    want(*ptr, 64);
+                    want(*val, mem.size * 8);
+                }
+                Inst::Ext { bits, a, .. } => want(*a, *bits),
+                Inst::Bin {
+                    op: BinOp::Add | BinOp::Sub | BinOp::Mul | BinOp::And | BinOp::Or | BinOp::Xor,
+                    w: Width::W32,
+                    a,
+                    b,
+                } => {
+                    want(*a, 32);
+                    want(*b, 32);
+                }
+                other => other.for_each_use(|v| want(v, 64)),
+            }
+        }
+        if let Some(t) = &b.term {
+            t.for_each_use(|v| want(v, 64));
+        }
+    }
+    out
+}
+
 /// What becomes of an instruction.
 enum New {
     Value(Value),
@@ -47,6 +80,8 @@ enum New {
 
 struct Fold<'a> {
     module: &'a Module,
+    /// How many low bits of each value anyone looks at.
+    wanted: Vec<u8>,
     /// The instructions that define values, as far as the walk has come.
     defs: Vec<Option<Inst>>,
     rename: Rename,
@@ -92,7 +127,12 @@ impl Fold<'_> {
     fn node(&mut self, f: &mut Func, mut n: Node) {
         // Each step makes the instruction simpler; a few are enough.
         for _ in 0..4 {
-            match self.simplify(f, &n.inst) {
+            let wanted = n.result.and_then(|v| self.wanted.get(v.index()));
+            let wanted = wanted.copied().unwrap_or(64);
+            match self
+                .narrow(&n.inst, wanted)
+                .or_else(|| self.simplify(f, &n.inst))
+            {
                 Some(New::Value(by)) => {
                     if let Some(v) = n.result {
                         self.rename.set(v, by);
@@ -107,6 +147,18 @@ impl Fold<'_> {
             self.define(v, n.inst.clone());
         }
         self.out.push(n);
+    }
+
+    /// What does as well where only the `wanted` low bits of the result matter.
+    fn narrow(&self, inst: &Inst, wanted: u8) -> Option<New> {
+        match inst {
+            Inst::Ext { bits, a, .. } if wanted <= *bits => Some(New::Value(*a)),
+            Inst::Load { mem, ptr, off } if mem.signed && wanted <= mem.size * 8 => {
+                let (mem, ptr, off) = (MemTy::new(mem.size, false), *ptr, *off);
+                Some(New::Inst(Inst::Load { mem, ptr, off }))
+            }
+            _ => None,
+        }
     }
 
     fn simplify(&mut self, f: &mut Func, inst: &Inst) -> Option<New> {

@@ -59,6 +59,40 @@ fn constants_and_strength() {
 }
 
 #[test]
+fn signs_that_nobody_looks_at() {
+    let got = after(
+        &["fold", "dce"],
+        "block0(v0: ctx):
+    v1 = load.s4 v0+0
+    v2 = load.s2 v0+8
+    v3 = sext.16 v2
+    v4: mapval(map0) = map_addr map0+0
+    store.4 v4+0, v1
+    v5 = zext.8 v3
+    store.1 v4+4, v5
+    v6 = load.s4 v0+16
+    v7 = sext.32 v6
+    store.4 v4+8, v7
+    ret v7
+",
+    );
+    assert_eq!(
+        got,
+        "block0(v0: ctx):
+    v1 = load.4 v0+0
+    v2 = load.2 v0+8
+    v4: mapval(map0) = map_addr map0+0
+    store.4 v4+0, v1
+    store.1 v4+4, v2
+    v6 = load.4 v0+16
+    v7 = sext.32 v6
+    store.4 v4+8, v6
+    ret v7
+"
+    );
+}
+
+#[test]
 fn slots_become_values_and_parameters() {
     let got = after(
         &["mem2reg", "dce"],
