@@ -1,6 +1,6 @@
 //! How to read a value from bytes: the run-time shadow of a type.
 
-use crate::types::{AggTy, StackTy};
+use crate::types::{AggTy, StackKind, StackTy};
 
 /// A value in a map or a record.
 #[derive(Clone, Debug, PartialEq)]
@@ -83,6 +83,18 @@ pub enum Layout {
 }
 
 impl Layout {
+    /// Whether it holds addresses of a process that are printed by name.
+    pub fn names_user_code(&self) -> bool {
+        let in_fields = |fields: &[FieldLayout]| fields.iter().any(|f| f.layout.names_user_code());
+        match self {
+            Self::USym => true,
+            Self::Stack { ty, .. } | Self::StackInline(ty) => ty.kind != StackKind::Kernel,
+            Self::Array { elem, .. } => elem.names_user_code(),
+            Self::Tuple { fields, .. } | Self::Struct { fields, .. } => in_fields(fields),
+            _ => false,
+        }
+    }
+
     /// Bytes that the value occupies.
     pub fn size(&self) -> u32 {
         match self {

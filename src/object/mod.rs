@@ -275,6 +275,29 @@ pub struct Loc {
     pub end_col: u32,
 }
 
+impl Object {
+    /// Whether anything it prints may hold addresses of a process by name.
+    pub fn names_user_code(&self) -> bool {
+        let in_map = |m: &MapDef| match &m.role {
+            MapRole::Stacks { .. } => true,
+            MapRole::User(u) => {
+                let value = match &u.value {
+                    MapValue::Plain(value) => Some(value),
+                    MapValue::Agg(..) => None,
+                };
+                u.key.iter().chain(value).any(Layout::names_user_code)
+            }
+            _ => false,
+        };
+        let in_event = |e: &Event| match &e.kind {
+            EventKind::Printf { args, .. } => args.iter().any(|a| a.layout.names_user_code()),
+            EventKind::Print { value } => value.layout.names_user_code(),
+            _ => false,
+        };
+        self.maps.iter().any(in_map) || self.events.iter().any(in_event)
+    }
+}
+
 /// What the configuration says about run time.
 #[derive(Clone, Debug)]
 pub struct RunConfig {

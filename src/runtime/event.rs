@@ -25,7 +25,7 @@ use super::sink::{Flow, Sink};
 use crate::error::{Error, ErrorKind, Result};
 use crate::object::{
     Event, EventKind, FieldLayout, Layout, Loc, MapId, Object, RECORD_HEADER, Site, SiteKind,
-    Stream, UserMap,
+    Stream, SymbolCache, UserMap,
 };
 
 /// How a [`Printer`] prints.
@@ -451,6 +451,12 @@ impl<'o> Printer<'o> {
 }
 
 impl Sink for Printer<'_> {
+    fn look_at(&mut self, pid: u32) {
+        if self.object.names_user_code() && self.object.config.symbol_cache != SymbolCache::None {
+            self.names.symbols.look_at(pid);
+        }
+    }
+
     fn attached(&mut self, probes: usize) -> Result<()> {
         match self.options.format {
             Format::Text => {

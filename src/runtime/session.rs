@@ -43,6 +43,41 @@ const END_TIME: Duration = Duration::from_secs(60);
 /// Longest wait of the event loop in milliseconds: how late the sink may flush.
 const TICK_MS: i32 = 1000;
 
+/// When to look at the process that a run is about: it maps its libraries within its first
+/// milliseconds, others perhaps later, and is not there to be asked when its stacks are printed.
+struct Looks {
+    pid: u32,
+    next: Instant,
+    pause: Duration,
+}
+
+impl Looks {
+    fn new(pid: u32) -> Self {
+        let pause = Duration::from_millis(1);
+        Self {
+            pid,
+            next: Instant::now() + pause,
+            pause,
+        }
+    }
+
+    fn timeout_ms(&self) -> i32 {
+        let wait = self.next.saturating_duration_since(Instant::now());
+        // Rounded up: waking early would only mean to wait again.
+        let ms = wait.as_micros().div_ceil(1000);
+        i32::try_from(ms).map_or(TICK_MS, |ms| ms.min(TICK_MS))
+    }
+
+    fn take(&mut self, sink: &mut dyn Sink) {
+        let now = Instant::now();
+        if now >= self.next {
+            sink.look_at(self.pid);
+            self.pause = (self.pause * 4).min(Duration::from_millis(TICK_MS as u64));
+            self.next = now + self.pause;
+        }
+    }
+}
+
 /// Numbers of the descriptors that the event loop waits on; iterators count up from the last.
 mod token {
     pub const RING: u64 = 0;
@@ -230,13 +265,21 @@ impl Session {
             if self.options.notify {
                 say(NOTIFY)?;
             }
+            if let Some(pid) = self.pid() {
+                sink.look_at(pid);
+            }
             if let Some(child) = &mut self.options.child {
                 child.resume()?;
             }
         }
         let mut stop = interrupted.or_else(|| self.nothing_to_wait_for().then_some(Stop::Idle));
+        let mut looks = self.pid().map(Looks::new);
         while stop.is_none() {
-            stop = self.poll(sink, TICK_MS)?;
+            let timeout_ms = looks.as_ref().map_or(TICK_MS, Looks::timeout_ms);
+            stop = self.poll(sink, timeout_ms)?;
+            if let Some(looks) = &mut looks {
+                looks.take(sink);
+            }
         }
         let stop = stop.unwrap_or(Stop::Idle);
         self.finish(sink, stop)

@@ -36,6 +36,10 @@ pub trait Sink {
         Ok(())
     }
 
+    /// The process that the run is about exists and may have mapped more than before: the
+    /// chance to learn what its addresses mean before it ends. Called now and then.
+    fn look_at(&mut self, _pid: u32) {}
+
     /// One record of the ring buffer, header included (see `crate::object`). The bytes are
     /// the ring buffer's own and gone after the call.
     ///

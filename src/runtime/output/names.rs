@@ -37,6 +37,9 @@ pub trait Symbols {
 
     /// Build id and file offset of an address of process `pid`.
     fn build_id(&mut self, pid: u32, addr: u64) -> Option<(Vec<u8>, u64)>;
+
+    /// Learns what process `pid` has mapped now, for when it is gone.
+    fn look_at(&mut self, _pid: u32) {}
 }
 
 /// Knows no symbols: addresses print as numbers.

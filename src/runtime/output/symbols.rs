@@ -26,11 +26,6 @@ impl SystemSymbols {
             build_ids: HashMap::new(),
         }
     }
-
-    /// Looks at a process now, so that its addresses have names when it is gone.
-    pub fn remember(&mut self, pid: u32) {
-        self.user.remember(pid);
-    }
 }
 
 impl Symbols for SystemSymbols {
@@ -48,6 +43,10 @@ impl Symbols for SystemSymbols {
             false => self.user.resolve(at.pid, at.addr),
         };
         give(&frame, emit);
+    }
+
+    fn look_at(&mut self, pid: u32) {
+        self.user.look_at(pid);
     }
 
     fn build_id(&mut self, pid: u32, addr: u64) -> Option<(Vec<u8>, u64)> {

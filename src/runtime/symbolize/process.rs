@@ -95,6 +95,12 @@ impl Process {
         is_due(&mut self.looked) && self.refresh(Identity::of(self.pid))
     }
 
+    /// Looks again. Whether anything has changed.
+    pub fn look_now(&mut self) -> bool {
+        self.looked = Instant::now();
+        self.refresh(Identity::of(self.pid))
+    }
+
     /// Looks again if the pid has a new owner or program; asks at most once in a while. Whether
     /// it has.
     pub fn follow_pid(&mut self) -> bool {

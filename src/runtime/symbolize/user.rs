@@ -80,7 +80,27 @@ impl UserSymbolizer {
             }
             None => known.process = Process::look(pid),
         }
-        if let Some(process) = &known.process {
+        self.open_files(pid);
+    }
+
+    /// Looks at a process now, known or not, and opens what it has mapped since.
+    pub fn look_at(&mut self, pid: u32) {
+        if let Some(known) = self.processes.get_mut(&pid)
+            && let Some(process) = &mut known.process
+        {
+            if !process.look_now() {
+                return;
+            }
+            known.frames.clear();
+        }
+        self.remember(pid);
+        self.open_files(pid);
+    }
+
+    /// Opens what a process has mapped, once each.
+    fn open_files(&mut self, pid: u32) {
+        let known = self.processes.get(&pid);
+        if let Some(process) = known.and_then(|k| k.process.as_ref()) {
             for mapping in process.maps().iter().filter(|m| m.executable) {
                 self.modules.module(pid, process.root(), mapping);
             }
