@@ -157,6 +157,15 @@ impl Store {
         self.defs.get(id.0 as usize).unwrap_or(&Def::Void)
     }
 
+    /// Whether definitions name types that are defined elsewhere.
+    pub fn needs_others(&self) -> bool {
+        self.defs.iter().any(|d| match d {
+            Def::External { .. } => true,
+            Def::Forward(_, name) => !name.is_empty(),
+            _ => false,
+        })
+    }
+
     /// Enters a name.
     pub fn bind(&mut self, space: NameSpace, name: &str, id: TypeId) {
         self.names.insert((space, name.to_owned()), id);

@@ -67,7 +67,8 @@ impl<'a> HostFacts<'a> {
         let c = Rc::new(c);
         let types = Importer::default();
         let script = types.add(c.clone(), None);
-        Self {
+        let needs_kernel = c.types().needs_others();
+        let facts = Self {
             env,
             c,
             types,
@@ -76,7 +77,12 @@ impl<'a> HostFacts<'a> {
             modules: RefCell::default(),
             files: Files::new(options),
             units: RefCell::default(),
+        };
+        // What the script's definitions only name is found while they are imported.
+        if needs_kernel {
+            facts.kernel();
         }
+        facts
     }
 
     /// The unit of a probed function.
