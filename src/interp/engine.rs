@@ -139,14 +139,88 @@ struct Timer {
     period: Duration,
 }
 
-/// A run in progress.
-struct Engine<'a> {
+/// An object's programs in this process, to be run one at a time.
+#[derive(Debug)]
+pub struct Runner<'a> {
     object: &'a Object,
     maps: UserMaps,
     world: HostWorld,
-    sink: &'a mut dyn Sink,
     /// Records of the last program, one after the other, and their lengths.
     records: (Vec<u8>, Vec<usize>),
+}
+
+impl<'a> Runner<'a> {
+    /// The programs and empty maps of `object`; per-CPU maps have values for `cpus` CPUs.
+    ///
+    /// # Errors
+    /// A definition that is impossible, or a malformed program.
+    pub fn new(object: &'a Object, cpus: usize) -> Result<Self> {
+        Ok(Self {
+            object,
+            maps: UserMaps::new(Machine::load(object, cpus)?),
+            world: HostWorld::new(),
+            records: Default::default(),
+        })
+    }
+
+    /// The maps.
+    pub fn maps(&self) -> &UserMaps {
+        &self.maps
+    }
+
+    /// Runs the program of an attach point.
+    ///
+    /// # Errors
+    /// The program faults: where and why.
+    pub fn run(&mut self, attach: usize) -> Result<()> {
+        let point = &self.object.attach[attach];
+        self.world.cookie = attach as u64;
+        let mut machine = self.maps.0.borrow_mut();
+        machine
+            .run(point.program, &[0; CONTEXT], &mut self.world)
+            .map_err(|fault| {
+                let program = self.object.programs.get(point.program.0 as usize);
+                let insns: Vec<Insn> = program
+                    .iter()
+                    .flat_map(|p| &p.insns)
+                    .map(|&b| Insn::decode(b))
+                    .collect();
+                let line = Line {
+                    insns: &insns,
+                    slot: fault.insn,
+                    names: &(),
+                };
+                Error::invalid(format!("{fault} ({line})")).context(point.name.clone())
+            })?;
+        let (bytes, lengths) = &mut self.records;
+        bytes.clear();
+        lengths.clear();
+        if let Some(map) = self.object.events_map {
+            machine.drain_ringbuf(map, |record| {
+                bytes.extend_from_slice(record);
+                lengths.push(record.len());
+            });
+        }
+        Ok(())
+    }
+
+    /// What the last program emitted.
+    pub fn records(&self) -> impl Iterator<Item = &[u8]> {
+        let (bytes, lengths) = &self.records;
+        let mut rest = bytes.as_slice();
+        lengths.iter().map(move |&len| {
+            let (record, tail) = rest.split_at(len);
+            rest = tail;
+            record
+        })
+    }
+}
+
+/// A run in progress.
+struct Engine<'a> {
+    object: &'a Object,
+    runner: Runner<'a>,
+    sink: &'a mut dyn Sink,
     /// Code of the last `exit()` that was handed over.
     exit: Option<i32>,
     /// Whether END runs: its output comes although the script has called `exit()`.
@@ -187,10 +261,8 @@ pub fn run(
     }
     let mut engine = Engine {
         object,
-        maps: UserMaps::new(Machine::load(object, cpus)?),
-        world: HostWorld::new(),
+        runner: Runner::new(object, cpus)?,
         sink,
-        records: Default::default(),
         exit: None,
         ending: false,
     };
@@ -198,7 +270,7 @@ pub fn run(
     engine.serve(wait)?;
     engine.ending = true;
     engine.run_all(|a| *a == Attach::End)?;
-    engine.sink.finish(&engine.maps)?;
+    engine.sink.finish(engine.runner.maps())?;
     Ok(engine.exit.unwrap_or(0))
 }
 
@@ -210,7 +282,7 @@ impl Engine<'_> {
                 self.fire(index)?;
             }
         }
-        self.sink.batch_done(&self.maps)
+        self.sink.batch_done(self.runner.maps())
     }
 
     // Intervals and signals, until something ends the run.
@@ -252,51 +324,20 @@ impl Engine<'_> {
                     }
                 }
             }
-            self.sink.batch_done(&self.maps)?;
+            self.sink.batch_done(self.runner.maps())?;
         }
         Ok(())
     }
 
     // Runs one program and hands over what it wrote.
     fn fire(&mut self, attach: usize) -> Result<()> {
-        let point = &self.object.attach[attach];
-        self.world.cookie = attach as u64;
-        let mut machine = self.maps.0.borrow_mut();
-        machine
-            .run(point.program, &[0; CONTEXT], &mut self.world)
-            .map_err(|fault| {
-                let program = self.object.programs.get(point.program.0 as usize);
-                let insns: Vec<Insn> = program
-                    .iter()
-                    .flat_map(|p| &p.insns)
-                    .map(|&b| Insn::decode(b))
-                    .collect();
-                let line = Line {
-                    insns: &insns,
-                    slot: fault.insn,
-                    names: &(),
-                };
-                Error::invalid(format!("{fault} ({line})")).context(point.name.clone())
-            })?;
-        let (bytes, lengths) = &mut self.records;
-        bytes.clear();
-        lengths.clear();
-        if let Some(map) = self.object.events_map {
-            machine.drain_ringbuf(map, |record| {
-                bytes.extend_from_slice(record);
-                lengths.push(record.len());
-            });
-        }
-        drop(machine);
-        let mut rest = bytes.as_slice();
-        for &len in lengths.iter() {
+        self.runner.run(attach)?;
+        for record in self.runner.records() {
             if self.exit.is_some() && !self.ending {
                 // Whatever happened after exit() did not happen.
                 break;
             }
-            let (record, tail) = rest.split_at(len);
-            rest = tail;
-            match self.sink.record(record, &self.maps)? {
+            match self.sink.record(record, self.runner.maps())? {
                 Flow::Exit(code) => self.exit = Some(code),
                 // Watchpoints need the kernel; there is none to remove.
                 Flow::Continue | Flow::Unwatch(_) => {}

@@ -12,6 +12,7 @@ use std::sync::Arc;
 use libbpf_sys as lib;
 
 use super::map::KernelMaps;
+use super::shared::SharedMaps;
 use super::sys::ENOTSUPP;
 use super::sys::bpf::{self, AttachTarget, FuncRecord, LineRecord, ProgSpec};
 use super::sys::process::{self, Capability};
@@ -41,6 +42,8 @@ pub struct LoadOptions<'a> {
     pub pid: Option<u32>,
     /// Put the verifier's whole log into errors.
     pub verbose: bool,
+    /// Maps that the object shall use instead of its own.
+    pub shared: Option<&'a SharedMaps>,
 }
 
 /// How a program's attach points are served.
@@ -80,7 +83,7 @@ impl Loaded {
     /// # Errors
     /// The kernel refuses a map or a program: says which, why, and at which line of the script.
     pub fn load(object: Arc<Object>, options: &LoadOptions<'_>) -> Result<Self> {
-        let maps = KernelMaps::create(&object)?;
+        let maps = KernelMaps::create_sharing(&object, options.shared)?;
         // Without BTF everything still works but callbacks and the script's lines in the log.
         let btf = match object.btf.is_empty() {
             true => None,
@@ -145,6 +148,8 @@ fn plans(object: &Object, options: &LoadOptions<'_>) -> Vec<Plan> {
                 u.kprobes += 1;
                 *(if *ret { &mut u.returns } else { &mut u.entries }) += 1;
             }
+            // Never attached.
+            Attach::Test(_) | Attach::Bench(_) => {}
             _ => u.others += 1,
         }
     }

@@ -9,6 +9,7 @@ use std::os::fd::AsFd;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::privilege;
+use super::shared::SharedMaps;
 use super::sys::bpf::{Map, MapTypes};
 use super::sys::process::Capability;
 use super::sys::{self, possible_cpus};
@@ -99,9 +100,21 @@ impl KernelMaps {
     /// # Errors
     /// The kernel refuses a map: its name, the reason and, where known, the cure.
     pub fn create(object: &Object) -> Result<Self> {
+        Self::create_sharing(object, None)
+    }
+
+    /// As [`create`](Self::create), but takes maps that `shared` has instead of making them.
+    ///
+    /// # Errors
+    /// As for [`create`](Self::create); no descriptor is left.
+    pub fn create_sharing(object: &Object, shared: Option<&SharedMaps>) -> Result<Self> {
         let mut maps = Vec::with_capacity(object.maps.len());
         for def in &object.maps {
-            maps.push(create_one(def, &object.config)?);
+            let existing = shared.and_then(|s| s.find(object, def));
+            maps.push(match existing {
+                Some(map) => map.try_clone()?,
+                None => create_one(def, &object.config)?,
+            });
         }
         Ok(Self {
             batch: maps.iter().map(|_| AtomicBool::new(true)).collect(),

@@ -13,6 +13,7 @@ pub mod output;
 pub mod privilege;
 pub mod ringbuf;
 pub mod session;
+pub mod shared;
 pub mod sink;
 pub mod symbolize;
 pub mod sys;

@@ -10,7 +10,7 @@
 
 use std::collections::HashSet;
 use std::io::Write;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::process::ExitStatus;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -20,6 +20,7 @@ use super::child::Child;
 use super::load::{LoadOptions, Loaded, Plan};
 use super::privilege;
 use super::ringbuf::RingBuf;
+use super::shared::SharedMaps;
 use super::sink::{Flow, Sink};
 use super::sys::bpf;
 use super::sys::wait::{Epoll, Signals, pidfd_open};
@@ -174,6 +175,19 @@ impl Session {
     /// Missing privilege (says which capability), a process that does not exist, or what
     /// [`Loaded::load`] says.
     pub fn new(object: Arc<Object>, env: Arc<HostEnv>, options: Options) -> Result<Self> {
+        Self::sharing(object, env, options, None)
+    }
+
+    /// As [`new`](Self::new), with maps that other sessions use as well.
+    ///
+    /// # Errors
+    /// As for [`new`](Self::new).
+    pub fn sharing(
+        object: Arc<Object>,
+        env: Arc<HostEnv>,
+        options: Options,
+        shared: Option<&SharedMaps>,
+    ) -> Result<Self> {
         privilege::check()?;
         let mut taken = vec![libc::SIGINT, libc::SIGTERM];
         taken.extend(object.attach.iter().filter_map(|p| match p.attach {
@@ -198,6 +212,7 @@ impl Session {
             env: &env,
             pid: options.pid,
             verbose: options.verbose,
+            shared,
         };
         let loaded = Loaded::load(object, &load)?;
         let ring = match loaded.object.events_map {
@@ -285,6 +300,21 @@ impl Session {
         self.finish(sink, stop)
     }
 
+    /// The start of a run alone: runs BEGIN and attaches everything; says if the run is over
+    /// already. [`poll`](Self::poll) hands over what BEGIN emitted.
+    ///
+    /// # Errors
+    /// As for [`run`](Self::run).
+    pub fn start(&mut self, sink: &mut dyn Sink) -> Result<Option<Stop>> {
+        self.run_special(|a| *a == Attach::Begin)?;
+        Ok(self.attach_all(sink)?.1)
+    }
+
+    /// Becomes readable when [`poll`](Self::poll) has something to do.
+    pub fn fd(&self) -> BorrowedFd<'_> {
+        self.epoll.fd()
+    }
+
     /// Waits up to `timeout_ms` for records and ends, and hands over what is there; says if
     /// the run is over.
     ///
@@ -323,6 +353,19 @@ impl Session {
     /// # Errors
     /// A program that cannot be run, or a sink that fails.
     pub fn finish(&mut self, sink: &mut dyn Sink, stop: Stop) -> Result<Outcome> {
+        self.end(sink, stop)?;
+        sink.finish(&self.loaded.maps)?;
+        let outcome = self.outcome(stop);
+        // If it still runs, this tells it to end.
+        self.options.child = None;
+        Ok(outcome)
+    }
+
+    /// The end of a run without its maps: detaches, runs END and hands over the rest.
+    ///
+    /// # Errors
+    /// A program that cannot be run, or a sink that fails.
+    pub fn end(&mut self, sink: &mut dyn Sink, stop: Stop) -> Result<()> {
         self.detach_all();
         for iter in std::mem::take(&mut self.iters) {
             iter.finish()?;
@@ -337,12 +380,7 @@ impl Session {
             ))?;
         }
         self.run_special(|a| *a == Attach::End)?;
-        self.drain(sink)?;
-        sink.finish(&self.loaded.maps)?;
-        let outcome = self.outcome(stop);
-        // If it still runs, this tells it to end.
-        self.options.child = None;
-        Ok(outcome)
+        self.drain(sink)
     }
 
     fn outcome(&mut self, stop: Stop) -> Outcome {

@@ -176,6 +176,7 @@ pub fn load(object: Object) -> (Loaded, HostEnv) {
         env: &env,
         pid: None,
         verbose: true,
+        shared: None,
     };
     let loaded = Loaded::load(Arc::new(object), &options).unwrap();
     (loaded, env)

@@ -158,6 +158,7 @@ fn trampolines_at_entry_and_exit() {
             env: &env,
             pid: None,
             verbose: true,
+            shared: None,
         };
         let loaded = match Loaded::load(std::sync::Arc::new(fentry_object(exit)), &options) {
             Ok(loaded) => loaded,

@@ -411,6 +411,7 @@ fn a_rejected_program_names_the_script_line() {
         env: &env,
         pid: None,
         verbose: false,
+        shared: None,
     };
     let e = Loaded::load(std::sync::Arc::new(object), &options).unwrap_err();
     let text = e.to_string();

@@ -1,6 +1,6 @@
 //! Waiting: epoll, and signals and processes as descriptors.
 
-use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd as _, AsRawFd, BorrowedFd, OwnedFd};
 use std::ptr;
 
 use super::{call, call_fd, retry};
@@ -50,6 +50,11 @@ impl Epoll {
             ))
         })
         .map(drop)
+    }
+
+    /// The set's own descriptor, readable when one of its members is ready.
+    pub fn fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
     }
 
     /// Waits at most `timeout_ms` (negative: without end) and returns the tokens of what is

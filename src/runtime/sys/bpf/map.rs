@@ -93,6 +93,17 @@ impl Map {
         })
     }
 
+    /// Another descriptor of the same map.
+    ///
+    /// # Errors
+    /// Too many open files.
+    pub fn try_clone(&self) -> Result<Map> {
+        Ok(Map {
+            fd: self.fd.try_clone()?,
+            ..*self
+        })
+    }
+
     /// Bytes of a key.
     pub fn key_size(&self) -> usize {
         self.key_size
