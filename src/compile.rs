@@ -143,6 +143,8 @@ pub fn compile(
     };
     clock.took("lower", observer);
     observer.stage(Stage::Ir, &mut || lowered.module.to_string());
+    // What follows a jump in the script was lowered, too, and is no valid IR.
+    pass::drop_unreachable(&mut lowered.module);
     verify(&lowered.module, "lower");
     pass::optimise(&mut lowered.module, &options.passes, &mut |name, module| {
         observer.stage(Stage::IrPass(name), &mut || module.to_string());

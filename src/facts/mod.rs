@@ -52,8 +52,11 @@ pub struct HostFacts<'a> {
     modules: RefCell<HashMap<String, Option<SourceId>>>,
     files: Files,
     /// Debug information of probed functions, by file and the function's address.
-    units: RefCell<HashMap<(String, u64), Option<(Rc<UnitTypes>, SourceId)>>>,
+    units: RefCell<HashMap<(String, u64), Option<Unit>>>,
 }
+
+/// Debug information of one compilation unit, and its number among the sources of types.
+type Unit = (Rc<UnitTypes>, SourceId);
 
 impl std::fmt::Debug for HostFacts<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -86,7 +89,7 @@ impl<'a> HostFacts<'a> {
     }
 
     /// The unit of a probed function.
-    fn unit(&self, file: &TargetFile, address: u64) -> Option<(Rc<UnitTypes>, SourceId)> {
+    fn unit(&self, file: &TargetFile, address: u64) -> Option<Unit> {
         let key = (file.path.clone(), address);
         if let Some(known) = self.units.borrow().get(&key) {
             return known.clone();

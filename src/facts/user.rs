@@ -300,6 +300,14 @@ fn location(a: &usdt::Argument) -> Option<ArgLocation> {
     })
 }
 
+/// What a query looks for.
+fn target(query: FunctionQuery<'_>) -> Target {
+    match query {
+        FunctionQuery::Linked(t) => Target::plain(t),
+        FunctionQuery::Cpp(t) => Target::cpp(t),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -336,13 +344,5 @@ mod tests {
             assert_eq!(register(assembler), Some(offset.unwrap()), "{assembler}");
         }
         assert_eq!(register("xmm0"), None);
-    }
-}
-
-/// What a query looks for.
-fn target(query: FunctionQuery<'_>) -> Target {
-    match query {
-        FunctionQuery::Linked(t) => Target::plain(t),
-        FunctionQuery::Cpp(t) => Target::cpp(t),
     }
 }

@@ -94,6 +94,14 @@ pub struct Options {
     pub without: Vec<String>,
 }
 
+/// Drops blocks that cannot be reached, which are no valid IR. Whoever builds a function
+/// statement by statement leaves some behind jumps.
+pub fn drop_unreachable(module: &mut Module) {
+    for f in &mut module.funcs {
+        blocks::remove_unreachable(f);
+    }
+}
+
 /// Optimises every function of `module`. `observe` sees the module after each pass, with the
 /// pass's name; a pass that runs several times is seen several times.
 pub fn optimise(
@@ -102,9 +110,7 @@ pub fn optimise(
     observe: &mut dyn FnMut(&'static str, &Module),
 ) {
     // Even at -O0 unreachable blocks must go: they are no valid IR.
-    for f in &mut module.funcs {
-        blocks::remove_unreachable(f);
-    }
+    drop_unreachable(module);
     if options.level == Level::O0 {
         return;
     }
