@@ -127,6 +127,8 @@ impl<'a> Checker<'a> {
 
     /// Runs rounds until nothing changes and returns probes and functions of the last one.
     pub fn run(&mut self, units: &[Unit<'a>]) -> (Vec<hir::Probe>, Vec<hir::Func>) {
+        let names = units.iter().flat_map(|u| &u.attach).map(|a| a.name.len());
+        self.store.probe_name = names.max().map_or(0, |n| n as u32 + 1);
         for item in &self.program.items {
             if let ast::Item::Subprog(f) = item {
                 let next = hir::FnRef(self.funcs.len() as u32);

@@ -285,6 +285,9 @@ pub fn unify_types(a: &Type, b: &Type, store: &TypeStore) -> Option<Type> {
         (Type::Enum(_), Type::Int(y)) => Type::Int(join_ints(int_like(a, store)?, *y)),
         (Type::Int(x), Type::Enum(_)) => Type::Int(join_ints(*x, int_like(b, store)?)),
         (Type::Str(x), Type::Str(y)) => Type::Str(*x.max(y)),
+        (Type::Str(n), Type::ProbeName) | (Type::ProbeName, Type::Str(n)) => {
+            Type::Str(store.probe_name.max(*n))
+        }
         (Type::Buf(x), Type::Buf(y)) => Type::Buf(*x.max(y)),
         (Type::Ptr(x, s), Type::Ptr(y, _)) => match (&**x, &**y) {
             (x, y) if x == y => x.clone().ptr_in(*s),

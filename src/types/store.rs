@@ -87,6 +87,8 @@ pub struct TypeStore {
     enums: Vec<EnumDef>,
     struct_names: HashMap<(StructKind, String), StructId>,
     enum_names: HashMap<String, EnumId>,
+    /// Bytes of the longest probe name with its NUL: what `probe` takes as a string.
+    pub probe_name: u32,
 }
 
 impl TypeStore {

@@ -316,6 +316,10 @@ impl<'c> Call<'c, '_> {
         if matches!(v.ty, Type::Str(_)) {
             return Some(v);
         }
+        if v.ty == Type::ProbeName {
+            let text = Type::Str(self.c.store.probe_name);
+            return Some(value::cast(v, &text));
+        }
         let text = format!(
             "{}() expects a string argument ({} provided)",
             self.row.name,
