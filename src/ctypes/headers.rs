@@ -18,6 +18,26 @@ const BUILT_IN: [(&str, bool, &str); 6] = [
     ("stdint.h", true, include_str!("builtin/stdint.h")),
 ];
 
+/// Folders of headers that belong to the kernel and the C library.
+const SYSTEM_DIRS: &str = "acpi arpa asm asm-generic bits crypto drm generated gnu kvm linux media memory misc mtd \
+    net netinet pcmcia ras rdma rpc scsi soc sound sys trace uapi";
+
+/// Headers of the C library that are in no folder.
+const C_LIBRARY: &str = "aio.h alloca.h assert.h byteswap.h ctype.h dirent.h dlfcn.h elf.h endian.h err.h errno.h \
+    fcntl.h features.h float.h getopt.h grp.h ifaddrs.h inttypes.h libgen.h limits.h link.h \
+    locale.h math.h mqueue.h netdb.h poll.h pthread.h pwd.h sched.h semaphore.h setjmp.h \
+    signal.h stdio.h stdlib.h string.h time.h ucontext.h unistd.h wchar.h wctype.h";
+
+/// Whether a header belongs to the kernel or the C library, whose types and constants are known
+/// without it.
+pub fn is_system(name: &str) -> bool {
+    let (word, list) = match name.split_once('/') {
+        Some((dir, _)) => (dir, SYSTEM_DIRS),
+        None => (name, C_LIBRARY),
+    };
+    list.split(' ').any(|known| known == word)
+}
+
 /// Where Debian and its relatives keep what depends on the processor.
 #[cfg(target_arch = "x86_64")]
 const MULTIARCH: &str = "/usr/include/x86_64-linux-gnu";

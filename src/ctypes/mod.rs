@@ -116,7 +116,7 @@ pub fn translate(parts: &[(&str, Span)], options: &Options<'_>) -> (CEnv, Diagno
     }
     for name in options.include_first {
         if !pp.include_first(name) {
-            let message = format!("header '{name}' was not found");
+            let message = format!("'{name}' file not found");
             pp.diagnostics
                 .push(Diagnostic::error(Code::BadCDefinition, None, message));
         }

@@ -539,18 +539,21 @@ impl<'a> Preprocessor<'a> {
         }
         let after = self.frames.last().filter(|_| next).map(|f| f.place);
         let Some(header) = self.search.find(&name, beside.as_deref(), after) else {
+            let missing = format!("'{name}' file not found");
             match self.span(at.loc, "include".len()) {
+                Some(span) if beside.is_none() && super::headers::is_system(&name) => {
+                    self.diagnostics.push(
+                        Diagnostic::warning(Code::MissingHeader, span, missing)
+                            .hint("types come from the kernel's BTF and common constants are built in; to use the header, install it or name its directory with -I"),
+                    );
+                }
                 Some(span) => self.diagnostics.push(
-                    Diagnostic::warning(
-                        Code::MissingHeader,
-                        span,
-                        format!("header '{name}' was not found"),
-                    )
-                    .hint("types come from the kernel's BTF and common constants are built in; to use the header, install it or name its directory with -I"),
+                    Diagnostic::error(Code::BadCDefinition, span, missing)
+                        .hint("name the header's directory with -I"),
                 ),
                 None => self.skipped.push(Skipped {
                     place: self.place(at.loc),
-                    reason: format!("header '{name}' was not found"),
+                    reason: missing,
                 }),
             }
             return;

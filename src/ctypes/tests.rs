@@ -2,6 +2,7 @@ use std::collections::HashMap;
 
 use super::model::{CType, NameSpace, TypeId};
 use super::*;
+use crate::diag::Severity;
 use crate::source::FileId;
 
 fn span() -> Span {
@@ -214,13 +215,25 @@ fn headers_are_found_guarded_and_forgiven() {
     assert_eq!(
         reasons,
         [
-            "/x/b.h:8: header 'c.h' was not found",
+            "/x/b.h:8: 'c.h' file not found",
             "/x/b.h:4: the body of function 'f' is not compiled",
             "/x/b.h:7: unknown type name 'foo_t'",
         ]
     );
-    let (_, messages) = with("#include <nope.h>", &options);
-    assert_eq!(messages, ["header 'nope.h' was not found"]);
+    // What the kernel's types and the built-in constants stand in for is no mistake.
+    for (name, severity) in [
+        ("<linux/nope.h>", Severity::Warning),
+        ("<nope/nope.h>", Severity::Error),
+        ("\"nope.h\"", Severity::Error),
+    ] {
+        let text = format!("#include {name}");
+        let (_, d) = translate(&[(&text, span())], &options);
+        let d: Vec<_> = d.iter().collect();
+        let plain = name.trim_matches(['<', '>', '"']);
+        assert_eq!(d[0].message, format!("'{plain}' file not found"));
+        assert_eq!(d[0].severity, severity, "{name}");
+        assert_eq!(d.len(), 1);
+    }
 }
 
 #[test]

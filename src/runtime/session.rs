@@ -651,8 +651,8 @@ impl Drop for Session {
 }
 
 /// The order of attaching. Probes on functions go last to first: the kernel calls the one that
-/// came last first, so those on one function then run in the order of the script. Clocks and
-/// events keep their order.
+/// came last first, so those on one function then run in the order of the script. What one
+/// pattern stands for is at different places and keeps its order, as do clocks and events.
 fn order(object: &Object) -> impl Iterator<Item = usize> {
     let forward = |a: &Attach| {
         matches!(
@@ -668,7 +668,13 @@ fn order(object: &Object) -> impl Iterator<Item = usize> {
     };
     let (events, functions): (Vec<_>, Vec<_>) =
         (0..object.attach.len()).partition(|&i| forward(&object.attach[i].attach));
-    functions.into_iter().rev().chain(events)
+    let patterns: Vec<_> = functions
+        .chunk_by(|&a, &b| object.attach[a].loc == object.attach[b].loc)
+        .rev()
+        .flatten()
+        .copied()
+        .collect();
+    patterns.into_iter().chain(events)
 }
 
 fn missing(name: &str, e: &Error) -> Error {

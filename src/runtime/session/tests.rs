@@ -71,6 +71,28 @@ fn run(object: Object, options: Options) -> (Result<Outcome>, Vec<String>) {
 }
 
 #[test]
+fn patterns_attach_last_to_first_and_their_matches_first_to_last() {
+    let mut object = counting_object();
+    let p = emitter(&mut object, ProgramType::Kprobe, 1, 1);
+    for (line, offset) in [(1, 10), (2, 20), (2, 30), (3, 10)] {
+        let file = crate::object::TargetFile {
+            path: "/bin/sh".into(),
+        };
+        let at = Attach::Uprobe {
+            file,
+            offset,
+            semaphore: 0,
+            ret: false,
+        };
+        point(&mut object, p, at);
+        object.attach.last_mut().unwrap().loc.line = line;
+    }
+    let timer = Attach::Interval(Rate::Hz(1));
+    point(&mut object, p, timer);
+    assert_eq!(order(&object).collect::<Vec<_>>(), [3, 1, 2, 0, 4]);
+}
+
+#[test]
 fn begin_and_end_alone_finish_by_themselves() {
     if !kernel_usable("begin_and_end_alone_finish_by_themselves") {
         return;
