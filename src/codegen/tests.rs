@@ -92,11 +92,35 @@ block0(v0: ctx):
             "r3 += -8",
             "r4 = 0",
             "call bpf_map_update_elem#2",
+            "r0 <<= 32",
+            "r0 s>>= 32",
             "r5 = *(u64 *)(r6 +8)",
             "r0 += r5",
             "exit",
         ]
     );
+}
+
+/// Before Linux 6.4 map helpers leave the upper half of r0 undefined.
+#[test]
+fn results_of_map_helpers_are_compared_by_their_low_half() {
+    let got = code(
+        "    slot0 8
+block0(v0: ctx):
+    v1: frame = slot_addr slot0+0
+    v2 = const 0
+    store.8 v1+0, v2
+    v3: map = map_fd map0
+    v4 = call bpf_map_delete_elem(v3, v1)
+    br slt v4, v2, block1, block2 cold
+block1:
+    v5 = const 1
+    ret v5
+block2:
+    ret v2
+",
+    );
+    assert!(got.iter().any(|l| l.starts_with("if w0 s< 0")), "{got:#?}");
 }
 
 #[test]

@@ -2,7 +2,7 @@
 //! fields of instructions; what nobody needs in a register is found beforehand.
 
 use crate::ir::inst::BinOp;
-use crate::ir::{Block, Inst, Value, Width};
+use crate::ir::{Block, Inst, Term, Value, Width};
 use crate::object::MapId;
 
 use super::{Root, Selector};
@@ -52,8 +52,22 @@ impl Selector<'_> {
     pub(super) fn find_needed(&mut self, rpo: &[Block]) {
         for &b in rpo.iter().rev() {
             let block = self.func.block(b);
-            if let Some(term) = &block.term {
-                term.for_each_use(|v| self.need(v));
+            match &block.term {
+                Some(Term::Br {
+                    a, b, then, els, ..
+                }) => {
+                    let small = |v| self.const_of(v).is_some_and(|c| i32::try_from(c).is_ok());
+                    if small(*a) || small(*b) {
+                        self.needed[a.index()] = true;
+                        self.needed[b.index()] = true;
+                    } else {
+                        self.need(*a);
+                        self.need(*b);
+                    }
+                    then.1.iter().chain(&els.1).for_each(|&v| self.need(v));
+                }
+                Some(term) => term.for_each_use(|v| self.need(v)),
+                None => {}
             }
             for node in block.insts.iter().rev() {
                 let wanted = node.result.is_some_and(|v| self.needed[v.index()]);
@@ -66,6 +80,7 @@ impl Selector<'_> {
 
     pub(super) fn need(&mut self, v: Value) {
         self.needed[v.index()] = true;
+        self.wide[v.index()] = true;
     }
 
     /// `off` is part of the question: what does not fit into an offset is not folded.

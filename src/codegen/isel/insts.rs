@@ -3,7 +3,7 @@
 use crate::ir::inst::{AtomicOp as IrAtomic, BinOp, MemTy};
 use crate::ir::{Inst, Value, Width};
 
-use super::{Selector, size_of};
+use super::{Selector, returns_int, size_of};
 use crate::codegen::insn::{AluOp, AtomicOp};
 use crate::codegen::minst::{Base, Callee, Konst, MInst, Src, VReg};
 
@@ -110,7 +110,14 @@ impl Selector<'_> {
     pub(super) fn call(&mut self, callee: Callee, args: &[Value], wanted: Option<Value>) {
         let args = args.iter().map(|&v| self.arg(v)).collect();
         let dst = wanted.map(|v| self.vreg(v));
-        self.push(MInst::Call { callee, args, dst });
+        match (callee, wanted, dst) {
+            (Callee::Helper(h), Some(v), Some(r)) if returns_int(h) && self.wide[v.index()] => {
+                let dst = Some(self.new_vreg());
+                self.push(MInst::Call { callee, args, dst });
+                dst.into_iter().for_each(|t| self.extend(r, true, 32, t));
+            }
+            _ => self.push(MInst::Call { callee, args, dst }),
+        }
     }
 
     pub(super) fn bin(&mut self, v: Value, op: BinOp, w: Width, a: Value, b: Value) {

@@ -18,6 +18,7 @@ use crate::ir::inst::Cond;
 use crate::ir::{Block, Func, Inst, Slot, Term, Value, Width};
 use crate::object::{Loc, MapId};
 
+use super::helper::{self, HelperId};
 use super::insn::{JmpOp, Size};
 use super::layout;
 use super::minst::{Arg, Konst, MBlock, MFunc, MInst, Src, VReg};
@@ -69,6 +70,8 @@ struct Selector<'a> {
     def: Vec<Option<&'a Inst>>,
     /// Whether a value is wanted in a register.
     needed: Vec<bool>,
+    /// Whether it is used for anything but comparisons with constants of 32 bits.
+    wide: Vec<bool>,
     vreg: Vec<Option<VReg>>,
     vregs: u32,
     slots: Vec<u32>,
@@ -109,6 +112,7 @@ impl<'a> Selector<'a> {
             func,
             def,
             needed: vec![false; func.values.len()],
+            wide: vec![false; func.values.len()],
             vreg: vec![None; func.values.len()],
             vregs: 0,
             slots: vec![0; func.slots.len()],
@@ -237,7 +241,8 @@ impl<'a> Selector<'a> {
                 els,
                 then_cold,
             }) => {
-                let (op, a, b) = self.compare(*cond, *w, *a, *b);
+                let w = self.compare_width(*w, *a, *b);
+                let (op, a, b) = self.compare(*cond, w, *a, *b);
                 let at = self.out.len();
                 self.push(MInst::Jump(0));
                 let body = std::mem::take(&mut self.out);
@@ -245,7 +250,7 @@ impl<'a> Selector<'a> {
                 self.blocks.push(MBlock::default());
                 // On the way where they are equal, the register is as good as the constant.
                 let equal = match b {
-                    Src::Imm(c) if *w == Width::W64 => Some((a, i64::from(c))),
+                    Src::Imm(c) if w == Width::W64 => Some((a, i64::from(c))),
                     _ => None,
                 };
                 let (on_then, on_els) = match op {
@@ -258,7 +263,7 @@ impl<'a> Selector<'a> {
                 let mut body = body;
                 body[at].0 = MInst::Branch {
                     op,
-                    w: *w,
+                    w,
                     a,
                     b,
                     then,
@@ -285,6 +290,16 @@ impl<'a> Selector<'a> {
         self.blocks.push(MBlock { insts, cold });
     }
 
+    /// Results of which only the low half can be relied on are compared by that half.
+    fn compare_width(&self, w: Width, a: Value, b: Value) -> Width {
+        let half = |v: Value| {
+            !self.wide[v.index()]
+                && matches!(self.def[v.index()],
+                    Some(Inst::Call { helper, .. }) if returns_int(*helper))
+        };
+        if half(a) || half(b) { Width::W32 } else { w }
+    }
+
     fn compare(&mut self, cond: Cond, w: Width, a: Value, b: Value) -> (JmpOp, VReg, Src) {
         let (cond, a, b) = match (self.const_of(a), self.const_of(b)) {
             (Some(_), None) => (cond.swapped(), b, a),
@@ -293,6 +308,15 @@ impl<'a> Selector<'a> {
         let a = self.reg(a);
         (jmp_op(cond), a, self.src(b, w))
     }
+}
+
+/// Helpers that the verifier replaces by calls of functions returning `int` before Linux 6.4
+/// (d7ba4cc900bf): the upper half of r0 is not the sign then.
+fn returns_int(h: HelperId) -> bool {
+    matches!(
+        h,
+        helper::MAP_UPDATE_ELEM | helper::MAP_DELETE_ELEM | helper::FOR_EACH_MAP_ELEM
+    )
 }
 
 fn size_of(bytes: u8) -> Size {
