@@ -6,6 +6,8 @@
 //! not know a name; files are opened when they are first asked about.
 
 mod passing;
+#[cfg(test)]
+mod tests;
 mod user;
 
 use std::cell::{OnceCell, RefCell};
@@ -453,12 +455,10 @@ impl Facts for HostFacts<'_> {
         let row = crate::env::features::FEATURES
             .iter()
             .find(|r| r.name == name);
-        row.is_none_or(|r: &crate::env::features::Row| self.env.has(feature_of(r)))
+        // Where even the ring buffer is missing the kernel could not be asked, for lack of
+        // privilege: then nothing is refused here.
+        row.is_none_or(|r| self.env.has(r.feature) || !self.env.has(Feature::Ringbuf))
     }
-}
-
-fn feature_of(row: &crate::env::features::Row) -> Feature {
-    row.feature
 }
 
 impl HostFacts<'_> {

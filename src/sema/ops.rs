@@ -6,7 +6,7 @@ use super::value::{self, int_like, is_unknown, literal_text, literal_value};
 use crate::diag::{Code, Diagnostic};
 use crate::source::Span;
 use crate::syntax::ast;
-use crate::types::{IntTy, Type};
+use crate::types::{AddrSpace, IntTy, Type};
 
 const OVERFLOW: &str = "unable to fold literals due to overflow or underflow";
 
@@ -81,10 +81,15 @@ fn fold(op: BinOp, a: i128, b: i128) -> Option<i128> {
 impl Checker<'_> {
     /// `e` with an aggregation read as a number; other aggregations are an error.
     pub(super) fn reduce(&mut self, e: Expr) -> Expr {
-        match value::reduced(&e.ty) {
-            Some(ty) => Expr { ty, ..e },
-            None => e,
+        let Some(ty) = value::reduced(&e.ty) else {
+            return e;
+        };
+        // The parts of all CPUs are added up inside of the program.
+        if !self.cx.facts.has_feature("lookup_percpu_elem") {
+            let text = "Missing required kernel feature: map_lookup_percpu_elem";
+            self.report(Diagnostic::error(Code::MissingFeature, None, text));
         }
+        Expr { ty, ..e }
     }
 
     /// `e` as a value that can be stored in a tuple or key.
@@ -419,7 +424,11 @@ impl Checker<'_> {
             return scalars(joined.signed, a, b);
         }
         match (&a.ty, &b.ty) {
-            (Type::Ptr(x, _), Type::Ptr(y, _)) => {
+            (Type::Ptr(x, a_space), Type::Ptr(y, b_space)) => {
+                let kernel_and_user = |a, b| a == AddrSpace::Kernel && b == AddrSpace::User;
+                if kernel_and_user(*a_space, *b_space) || kernel_and_user(*b_space, *a_space) {
+                    self.warn(Code::AddrSpace, span, "Addrspace mismatch");
+                }
                 if x != y && !matches!((&**x, &**y), (Type::Void, _) | (_, Type::Void)) {
                     let text = format!(
                         "comparison of distinct pointer types: {}, {}",
