@@ -111,3 +111,16 @@ fn a_reader_that_went_away_is_no_error() {
         (&b""[..], Some(0))
     );
 }
+
+#[test]
+fn elapsed_counts_from_the_start_of_the_run() {
+    let program = "begin { if (elapsed < 5000000000) { print(\"soon\") } exit() }";
+    for engine in ["user", "kernel"] {
+        let (out, err, code) = run(&["-q", "--engine", engine, "-e", program]);
+        if engine == "kernel" && code != 0 {
+            eprintln!("SKIP elapsed_counts_from_the_start_of_the_run: {err}");
+            continue;
+        }
+        assert_eq!((out.as_str(), code), ("soon\n\n\n", 0), "{engine}: {err}");
+    }
+}

@@ -77,20 +77,23 @@ fn cpu_list(text: &str) -> Option<Vec<u32>> {
     Some(cpus)
 }
 
+/// A reading of `clock` (a `CLOCK_*` number) in nanoseconds.
+pub fn nanoseconds(clock: libc::clockid_t) -> u64 {
+    let mut t = libc::timespec {
+        tv_sec: 0,
+        tv_nsec: 0,
+    };
+    // SAFETY: `t` is a valid timespec to write to; an unknown clock leaves it at zero.
+    unsafe { libc::clock_gettime(clock, &raw mut t) };
+    t.tv_sec as u64 * 1_000_000_000 + t.tv_nsec as u64
+}
+
 /// Nanoseconds to add to a reading of `clock` (a `CLOCK_*` number) to get wall-clock time.
 ///
 /// Both clocks are read a few times and the closest pair is kept, so that being scheduled away in
 /// between does not count.
 pub fn wall_clock_offset(clock: libc::clockid_t) -> i64 {
-    let read = |clock| {
-        let mut t = libc::timespec {
-            tv_sec: 0,
-            tv_nsec: 0,
-        };
-        // SAFETY: `t` is a valid timespec to write to; an unknown clock leaves it at zero.
-        unsafe { libc::clock_gettime(clock, &raw mut t) };
-        t.tv_sec * 1_000_000_000 + t.tv_nsec
-    };
+    let read = |clock| nanoseconds(clock) as i64;
     (0..5)
         .map(|_| {
             let before = read(clock);

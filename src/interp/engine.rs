@@ -9,11 +9,11 @@ use std::time::{Duration, Instant};
 
 use super::machine::Machine;
 use super::map::{MapError, UpdateMode};
-use super::world::HostWorld;
+use super::world::{self, HostWorld};
 use crate::codegen::disasm::Line;
 use crate::codegen::insn::Insn;
 use crate::error::{Error, ErrorKind, Result};
-use crate::object::{Attach, MapId, Object, Rate};
+use crate::object::{Attach, MapId, MapRole, Object, Rate};
 use crate::runtime::map::Visit;
 use crate::runtime::{Flow, MapAccess, Sink};
 
@@ -155,9 +155,16 @@ impl<'a> Runner<'a> {
     /// # Errors
     /// A definition that is impossible, or a malformed program.
     pub fn new(object: &'a Object, cpus: usize) -> Result<Self> {
+        let maps = UserMaps::new(Machine::load(object, cpus)?);
+        for (i, def) in object.maps.iter().enumerate() {
+            if matches!(def.role, MapRole::Start) {
+                let start = world::now(libc::CLOCK_BOOTTIME).to_ne_bytes();
+                maps.update(MapId(i as u32), &[0; 4], &start)?;
+            }
+        }
         Ok(Self {
             object,
-            maps: UserMaps::new(Machine::load(object, cpus)?),
+            maps,
             world: HostWorld::new(),
             records: Default::default(),
         })

@@ -386,7 +386,8 @@ fn resolution(clock: libc::clockid_t) -> u64 {
     t.tv_nsec as u64
 }
 
-fn now(clock: libc::clockid_t) -> u64 {
+/// A reading of a clock in nanoseconds.
+pub(super) fn now(clock: libc::clockid_t) -> u64 {
     let mut t = libc::timespec {
         tv_sec: 0,
         tv_nsec: 0,

@@ -13,8 +13,9 @@ use super::shared::SharedMaps;
 use super::sys::bpf::{Map, MapTypes};
 use super::sys::process::Capability;
 use super::sys::{self, possible_cpus};
+use crate::env::machine;
 use crate::error::{Error, ErrorExt, Result};
-use crate::object::{MapDef, MapId, MapKind, Object, RunConfig};
+use crate::object::{MapDef, MapId, MapKind, MapRole, Object, RunConfig};
 
 /// Bytes from the value of one CPU to that of the next in what [`MapAccess`] hands out.
 pub const fn percpu_stride(value_size: u32) -> usize {
@@ -225,6 +226,11 @@ fn create_one(def: &MapDef, config: &RunConfig) -> Result<Map> {
         map.update(&0u32.to_ne_bytes(), &entry)
             .with_context(context)?;
         map.freeze().with_context(context)?;
+    }
+    if matches!(def.role, MapRole::Start) {
+        let now = machine::nanoseconds(libc::CLOCK_BOOTTIME);
+        map.update(&0u32.to_ne_bytes(), &now.to_ne_bytes())
+            .with_context(|| format!("cannot fill map {}", def.name))?;
     }
     Ok(map)
 }
