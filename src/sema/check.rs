@@ -17,9 +17,10 @@ use crate::source::Span;
 use crate::syntax::ast::{self, ExpnId, NodeId};
 use crate::types::{Type, TypeStore};
 
-/// Most rounds before inference gives up; types grow in a few steps, so real scripts need
-/// three or four.
-const MAX_ROUNDS: u32 = 64;
+/// Most rounds before inference gives up. Every round learns something and types grow in few
+/// steps, so real scripts need three or four; a chain of variables, each assigned from one
+/// that comes later, needs as many as it is long.
+const MAX_ROUNDS: u32 = 1000;
 
 /// How a variable came to be, for the note of a shadowing error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -657,3 +657,317 @@ fn enums_print_as_names() {
         &["Enum: pid_type doesn't contain a variant value of 77"],
     );
 }
+
+/// Scripts with one mistake each, and what is said about it.
+const MISTAKES: &[(&str, &str)] = &[
+    (
+        "begin { $x = 5; $a = $x.0; }",
+        "Can not access index '0' on expression of type 'int8'",
+    ),
+    (
+        "begin { let $x: uint16 = -1; }",
+        "Type mismatch for $x: trying to assign value of type 'int8' when variable already has a type 'uint16'",
+    ),
+    (
+        "begin { let $y; print($y); }",
+        "Could not resolve the type of this variable",
+    ),
+    (
+        "begin { @h = hist(5); $x = @h; }",
+        "Value 'hist_t' cannot be assigned to a scratch variable.",
+    ),
+    (
+        "begin { $s = comm; $i = -1; print($s[$i]); }",
+        "The array index operator [] only accepts non-negative integer indices. Got: int8",
+    ),
+    (
+        "begin { $a = (uint8[4])1; print($a[5]); }",
+        "the index 5 is out of bounds for array of size 4",
+    ),
+    (
+        "begin { $p = (int32*)0; print(!$p); }",
+        "The ! operator can not be used on expressions of type 'int32 *'",
+    ),
+    (
+        "begin { $p = (int32*)0; print($p - $p); }",
+        "The - operator can not be used on expressions of types int32 *, int32 *",
+    ),
+    (
+        "begin { $x = offsetof(struct task_struct, real_parent.pid); }",
+        "'struct task_struct *' is not a C type.",
+    ),
+    (
+        "begin { $t = (1,2); print($t.5); }",
+        "Invalid tuple index: 5. Found 2 elements in tuple.",
+    ),
+    (
+        "begin { $t = (1,2); $i = cpu; print($t[$i]); }",
+        "Array-style access for tuples only valid for integer literals",
+    ),
+    (
+        "begin { $x = (string)1; }",
+        "Cannot cast from \"int8\" to \"string\"",
+    ),
+    (
+        "begin { @y = len(5); }",
+        "len() expects a map or stack to be provided",
+    ),
+    (
+        "begin { @x = 1; print(len(@x)); }",
+        "call to len() expects a map with explicit keys (non-scalar map)",
+    ),
+    (
+        "begin { @h = hist(1); @h = hist(1,2); }",
+        "Different bits in a single hist unsupported",
+    ),
+    (
+        "begin { @h = lhist(1,0,10,1); @h = lhist(1,0,20,1); }",
+        "Different lhist bounds in a single map unsupported",
+    ),
+    (
+        "begin { return \"a\"; }",
+        "Probe return values can only be integers. Found string[2]",
+    ),
+    (
+        "begin { @a = 1; for $kv : @a { } }",
+        "@a has no explicit keys (scalar map), and cannot be used for iteration",
+    ),
+    (
+        "begin { @a[1] = hist(1); for $kv : @a { } }",
+        "Loop expression does not support type: hist_t",
+    ),
+    (
+        "begin { unroll(0) { print(1); } }",
+        "unroll minimum value is 1",
+    ),
+    (
+        "begin { unroll(101) { print(1); } }",
+        "unroll maximum value is 100",
+    ),
+    (
+        "begin { $x = cpu; unroll($x) { print(1); } }",
+        "invalid unroll value",
+    ),
+    (
+        "fn f($a : int64) : int64 { return; } begin { }",
+        "Function f is of type int64, cannot return void",
+    ),
+    ("begin { print(foo); }", "Unknown identifier: 'foo'"),
+    (
+        "begin { $x = (struct nope)1; }",
+        "Cannot resolve unknown type \"struct nope\"",
+    ),
+    (
+        "begin { print({ let $x = 1; }); }",
+        "none type passed to print() is not printable",
+    ),
+    (
+        "begin { printf(\"%f\", 1); }",
+        "unsupported format specifier: f",
+    ),
+    (
+        "begin { printf(\"%d\", 1, 2); }",
+        "too many arguments for format string (2 supplied, 1 expected)",
+    ),
+    (
+        "begin { @x[ctx] = 1; }",
+        "context cannot be part of a map key",
+    ),
+    (
+        "begin { @h = hist(1); @x = (1, @h); }",
+        "Map type hist_t cannot exist inside a tuple.",
+    ),
+    (
+        "begin { print(macaddr(\"abcdef\")); }",
+        "macaddr() does not support literal string arguments",
+    ),
+    (
+        "begin { print(ntop((uint8[8])0)); }",
+        "ntop() argument must be 4 or 16 bytes in size",
+    ),
+    (
+        "begin { print(buf(cpu)); }",
+        "buf() expects a length argument for non-array type uint64",
+    ),
+    (
+        "begin { print(str((1,2))); }",
+        "str() expects a string, integer or a pointer type as first argument ((int8,int8) provided)",
+    ),
+    (
+        "begin { print(strncmp(\"a\",\"b\",cpu)); }",
+        "Builtin strncmp requires a non-negative literal",
+    ),
+    (
+        "begin { print(strftime(\"%H\", -1)); }",
+        "strftime() does not accept negative timestamps",
+    ),
+    (
+        "begin { print(strftime(\"%H\", nsecs(monotonic))); }",
+        "strftime() can not take a monotonic timestamp",
+    ),
+    (
+        "config = { unstable_tseries = enable } begin { @ = tseries(1, 0, 5); }",
+        "tseries() interval_ns must be >= 1 (0 provided)",
+    ),
+    (
+        "begin { @ = lhist(1, 0, 100000, 1); }",
+        "lhist() too many buckets, must be <= 1000 (would need 100000)",
+    ),
+    (
+        "begin { @ = lhist(1, 0, 10, 20); }",
+        "lhist() step is too large for the given range (provided step 20 for range 10)",
+    ),
+    (
+        "begin { print(pid(foo)); }",
+        "Invalid PID namespace mode: foo (expects: curr_ns or init)",
+    ),
+    (
+        "begin { print(kstack(5000)); }",
+        "kstack([int limit]): limit shouldn't exceed 1024, 5000 given",
+    ),
+    (
+        "begin { print(kstack(build_id)); }",
+        "'build_id' stack mode can only be used for ustack",
+    ),
+    (
+        "begin { print(getopt(1,2,3,4)); }",
+        "The 'getopt' function can take a maximum of three arguments and a minimum of one argument.",
+    ),
+    (
+        "begin { printf($#); }",
+        "printf() expects a string literal (int provided)",
+    ),
+    (
+        "interval:s:1 { signal(\"SIGTERM\"); }",
+        "signal() is unsafe. To use you need the --unsafe flag",
+    ),
+    (
+        "tracepoint:sched:switch { print(args.common_pid); }",
+        "BPF does not support accessing common tracepoint fields",
+    ),
+    (
+        "interval:s:0 { }",
+        "interval frequency should be a positive integer",
+    ),
+    ("hardware:nope:1 { }", "nope is not a hardware probe"),
+    (
+        "watchpoint:0x1000:3:rw { }",
+        "watchpoint length must be one of (1,2,4,8)",
+    ),
+    ("watchpoint:0x1000:8:q { }", "invalid watchpoint mode: q"),
+    (
+        "self:signal:SIGTERM { }",
+        "SIGTERM is not a supported signal",
+    ),
+    ("uretprobe:/bin/x:main+5 { }", "Offset not allowed"),
+    (
+        "uprobe:/bin/x:main+99 { }",
+        "Offset outside the function bounds ('main' size is 16)",
+    ),
+    (
+        "kprobe:0xffff { }",
+        "Can't attach to a raw kernel address without --unsafe",
+    ),
+    (
+        "begin { $x = print(1); }",
+        "Invalid expression for assignment: 'none'",
+    ),
+    ("begin { static_assert(1 == 2, \"boo\"); }", "boo"),
+    ("begin { fail(\"bad %d\", 5); }", "bad 5"),
+];
+
+#[test]
+fn mistakes_are_named() {
+    for (script, wanted) in MISTAKES {
+        let said = says(script);
+        assert!(said.iter().any(|m| m == wanted), "{script}: {said:?}");
+        assert!(run(script).program.is_none(), "{script}");
+    }
+}
+
+/// Scripts that are accepted with a warning.
+const DOUBTS: &[(&str, &str)] = &[
+    (
+        "begin { $x = (uint64)5; $y = -1; print($x > $y); }",
+        "Expression of type: uint64 being cast to type: int64. This may cause unexpected results. Use an explicit cast to suppress this warning.",
+    ),
+    (
+        "begin { $a=-7; $b=2; print($a/$b); }",
+        "signed operands for '/' can lead to undefined behavior (cast to unsigned to silence warning)",
+    ),
+    (
+        "begin { let $x; print($x); $x = 1; }",
+        "Variable used before it was assigned: $x",
+    ),
+    (
+        "begin { $x = (int32)cpu; print((int32)$x) }",
+        "Unnecessary cast: expression is already of type int32",
+    ),
+    (
+        "begin { $i = 1; while $i < 5 { $i++; } }",
+        "While loops are deprecated and may be removed in the future.",
+    ),
+    (
+        "begin { for $i : 0..3 { print(@x); } @x = 1; }",
+        "Due to it's asynchronous nature using 'print()' in a loop can lead to unexpected behavior. The map will likely be updated before the runtime can 'print' it.",
+    ),
+    (
+        "begin { @s = stats(1); print(@s, 5); }",
+        "print()'s top and div arguments are ignored when used on stats() maps.",
+    ),
+    (
+        "begin { $x = \"a\" + 1; }",
+        "literal string will always be empty",
+    ),
+    (
+        "begin { $a = (int32*)0; $b = (int64*)0; print($a == $b); }",
+        "comparison of distinct pointer types: int32 *, int64 *",
+    ),
+    (
+        "begin { $a = kptr(5); $b = uptr(5); print($a == $b); }",
+        "Addrspace mismatch",
+    ),
+    (
+        "begin { @ = tseries(1, 1, 5); }",
+        "Script is using an unstable feature: tseries. To prevent this warning you must explicitly enable it in the config e.g. unstable_tseries=enable",
+    ),
+    (
+        "config = { strlen = 64 } begin { }",
+        "strlen is deprecated and has been renamed to max_strlen",
+    ),
+    (
+        "kprobe:f { }",
+        "f is not traceable (either non-existing, inlined, or marked as \"notrace\"); attaching to it will likely fail",
+    ),
+];
+
+#[test]
+fn doubts_are_named() {
+    for (script, wanted) in DOUBTS {
+        let said = says(script);
+        assert!(said.iter().any(|m| m == wanted), "{script}: {said:?}");
+        assert!(run(script).program.is_some(), "{script}: {said:?}");
+    }
+}
+
+#[test]
+fn records_meet_by_name() {
+    let p = program("begin { @a = (a=1, b=\"x\"); @a = (b=\"yy\", a=3); }");
+    let text = super::print::program(&p);
+    assert!(text.contains("@a = (3:int8, \"yy\":string[3])"), "{text}");
+}
+
+#[test]
+fn long_chains_settle() {
+    let links: Vec<String> = (0..100).map(|i| format!("@m{i} = @m{};", i + 1)).collect();
+    let script = format!("begin {{ {} @m100 = \"abc\"; }}", links.join(" "));
+    typed(&script, &[("@m0", "string[4]")]);
+}
+
+#[test]
+fn one_mistake_is_reported_once() {
+    fails(
+        "begin { $x = nope; $y = $x + 1; print($y); @m = $y; print(@m); }",
+        &["Unknown identifier: 'nope'"],
+    );
+}
