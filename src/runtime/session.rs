@@ -650,9 +650,10 @@ impl Drop for Session {
     }
 }
 
-/// The order of attaching. Probes on functions go last to first: the kernel calls the one that
-/// came last first, so those on one function then run in the order of the script. What one
-/// pattern stands for is at different places and keeps its order, as do clocks and events.
+/// The order of attaching. Probes on functions and perf events go last to first: the kernel
+/// calls the one that came last first, so those on one function then run in the order of the
+/// script. What one pattern stands for is at different places and keeps its order, as do clocks
+/// and tracepoints.
 fn order(object: &Object) -> impl Iterator<Item = usize> {
     let forward = |a: &Attach| {
         matches!(
@@ -662,7 +663,6 @@ fn order(object: &Object) -> impl Iterator<Item = usize> {
                 | Attach::RawTracepoint { .. }
                 | Attach::Profile(_)
                 | Attach::Interval(_)
-                | Attach::Perf(_)
                 | Attach::Watchpoint { .. }
         )
     };
