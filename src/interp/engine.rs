@@ -14,8 +14,8 @@ use crate::codegen::disasm::Line;
 use crate::codegen::insn::Insn;
 use crate::error::{Error, ErrorKind, Result};
 use crate::object::{Attach, MapId, MapRole, Object, Rate};
-use crate::runtime::map::Visit;
-use crate::runtime::{Flow, MapAccess, Sink};
+use crate::runtime::map::{MapAccess, Visit};
+use crate::runtime::sink::{Flow, Sink};
 
 /// Bytes of the context that programs get: zeros, as many as any context has
 /// (`struct bpf_perf_event_data` is the largest).
