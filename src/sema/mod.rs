@@ -5,7 +5,10 @@
 //! a file or asks the kernel.
 
 mod access;
+mod assign;
+mod branch;
 mod calls;
+mod cast;
 mod check;
 pub mod config;
 pub mod env;
