@@ -32,6 +32,8 @@ mod regs;
 mod report;
 mod stack;
 mod stmt;
+#[cfg(test)]
+mod tests;
 
 use std::collections::HashMap;
 
