@@ -6,6 +6,7 @@
 use std::fmt::{self, Write as _};
 
 use super::hir::*;
+use crate::object::{Format, Piece};
 use crate::types::{Type, TypeStore};
 
 /// The text of a program.
@@ -341,7 +342,7 @@ impl<'a> Printer<'a> {
             Arg::MapElem(m, k) => self.map(*m, k.as_ref()),
             Arg::Str(s) => format!("{s:?}"),
             Arg::Int(n) => n.to_string(),
-            Arg::Format(f) => format!("format {:?}", f.pieces),
+            Arg::Format(f) => format!("{:?}", format_text(f)),
             Arg::TimeFormat(i) => match self.p.time_formats.get(*i as usize) {
                 Some(f) => format!("time {f:?}"),
                 None => format!("time {i}"),
@@ -349,6 +350,15 @@ impl<'a> Printer<'a> {
             Arg::Local(l) => format!("&{}", self.local(*l)),
         }
     }
+}
+
+/// A format with its conversions reduced to their letters.
+fn format_text(f: &Format) -> String {
+    let pieces = f.pieces.iter().map(|p| match p {
+        Piece::Text(t) => t.clone(),
+        Piece::Spec(s) => format!("%{}", super::calls::output::letter(s.conv)),
+    });
+    pieces.collect()
 }
 
 fn binary(op: BinOp) -> &'static str {

@@ -9,7 +9,7 @@ mod comptime;
 pub(super) mod context;
 mod map;
 mod memory;
-mod output;
+pub(super) mod output;
 mod process;
 mod stack;
 mod string;

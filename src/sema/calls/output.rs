@@ -182,7 +182,8 @@ fn format_args(call: &mut Call<'_, '_>) -> Option<Vec<Arg>> {
     ok.then_some(args)
 }
 
-fn letter(conv: Conv) -> &'static str {
+/// How a conversion is written.
+pub(in crate::sema) fn letter(conv: Conv) -> &'static str {
     match conv {
         Conv::Signed => "d",
         Conv::Unsigned => "u",
