@@ -18,6 +18,7 @@ pub mod interp;
 pub mod ir;
 pub mod lower;
 pub mod object;
+pub mod repl;
 pub mod runtime;
 pub mod sema;
 pub mod source;

@@ -182,6 +182,8 @@ pub struct Args {
     pub help: bool,
     /// `-V`
     pub version: bool,
+    /// `-i`
+    pub interactive: bool,
 }
 
 /// Why argv is not acceptable.
@@ -251,6 +253,7 @@ pub fn parse(argv: &[OsString]) -> Result<Args, Refusal> {
         info: m.is_set("info"),
         help: m.is_set("help"),
         version: m.is_set("version"),
+        interactive: m.is_set("interactive"),
         ..Args::default()
     };
     for list in m.values("no_feature") {

@@ -62,6 +62,7 @@ pub static FLAGS: &[Row] = rows! {
         include_dir 'I' _ Many("DIR"), "Search DIR for C headers and imports";
         include _ "include" Many("FILE"), "Include FILE before the program";
         unsafe_mode _ "unsafe" Nothing, "Allow calls that change the system";
+        interactive 'i' "interactive" Nothing, "Start a session, from the program if there is one";
         mode _ "mode" One("MODE"), "codegen, compiler-bench, bench, test or format";
         test _ "test" Nothing, "Run the test: probes of the program";
         bench _ "bench" Nothing, "Run the bench: probes of the program";
@@ -144,6 +145,7 @@ pub fn help() -> String {
            rtrace [options] FILE [parameters]\n  \
            rtrace [options] -e PROGRAM [parameters]\n  \
            rtrace [options] -            program from standard input\n  \
+           rtrace [options] [-i FILE]    a session on the terminal\n  \
            rtrace -l [SEARCH|FILE]       list probes\n  \
            rtrace explain CODE | check FILE... | fmt FILE... | doctor\n\n\
          Parameters are $1, $2, ...; after `--` also --name=value for getopt().\n",

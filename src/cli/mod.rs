@@ -9,21 +9,23 @@ mod commands;
 pub mod flags;
 pub mod imports;
 mod info;
-mod input;
-mod list;
+pub(crate) mod input;
+pub(crate) mod list;
 pub mod run;
-mod script;
-mod terminal;
+pub(crate) mod script;
+pub(crate) mod terminal;
 mod trials;
 
 use std::ffi::OsString;
+use std::io::IsTerminal as _;
 use std::path::Path;
 
-use args::{Args, Mode};
+use args::{Args, Mode, Program};
 
 use terminal::{complain, say};
 
 use crate::env::{HostEnv, HostOptions};
+use crate::repl;
 use crate::symbols::paths::PathResolver;
 
 /// A refused command line or script.
@@ -70,17 +72,27 @@ fn dispatch(args: &Args, argv: &[OsString]) -> i32 {
     if args.list && args.program.is_none() {
         return search(args);
     }
-    let Some(program) = &args.program else {
-        complain("ERROR: USAGE: filename or -e 'program' required.");
-        return REFUSED;
-    };
+    let on_terminal = || std::io::stdin().is_terminal() && std::io::stdout().is_terminal();
+    let interactive = args.interactive || (args.program.is_none() && on_terminal());
+    if interactive && args.program.is_none() {
+        return repl::main(args, None);
+    }
+    // Without a program on the command line it may come through a pipe.
+    let program = args.program.as_ref().unwrap_or(&Program::Stdin);
     let input = match input::read(program) {
-        Ok(input) => input,
-        Err(message) => {
+        Ok(input) if args.program.is_some() || !input.text.trim().is_empty() => input,
+        Err(message) if args.program.is_some() => {
             complain(&message);
             return REFUSED;
         }
+        _ => {
+            complain("ERROR: USAGE: filename or -e 'program' required.");
+            return REFUSED;
+        }
     };
+    if interactive {
+        return repl::main(args, Some(input));
+    }
     if args.mode == Mode::Format {
         return commands::format_one(&input);
     }

@@ -90,7 +90,7 @@ fn start(object: Arc<Object>, args: &Args, env: Arc<HostEnv>, child: Option<Chil
 }
 
 /// How the options want things printed.
-pub(super) fn print_options(args: &Args, terminal: bool) -> PrintOptions {
+pub(crate) fn print_options(args: &Args, terminal: bool) -> PrintOptions {
     PrintOptions {
         format: args.format,
         warnings: !args.no_warnings,
@@ -101,7 +101,7 @@ pub(super) fn print_options(args: &Args, terminal: bool) -> PrintOptions {
 }
 
 /// Names as the script's configuration wants them.
-pub(super) fn names(object: &Object, args: &Args) -> Names {
+pub(crate) fn names(object: &Object, args: &Args) -> Names {
     let mut dirs = DebugDirs::system();
     dirs.roots.splice(0..0, args.debuginfo.iter().cloned());
     let symbols = SystemSymbols::new(UserOptions {

@@ -11,7 +11,7 @@ use super::imports::FileLoader;
 use super::input::Input;
 use super::terminal::{colour, complain, say};
 use super::{FAILED, REFUSED, run};
-use crate::compile::{self, Observer, Stage};
+use crate::compile::{self, Compiled, Observer, Stage};
 use crate::ctypes;
 use crate::diag::{Diagnostics, Severity, render};
 use crate::env::{Env as _, HostEnv, HostOptions};
@@ -126,6 +126,19 @@ fn compile(
     cpid: Option<u32>,
     dumps: &mut Dumps,
 ) -> (Option<Object>, ScriptOptions) {
+    let (done, sources) = compile_input(input, args, env, cpid, dumps);
+    report(&done.diags, &sources, args);
+    (done.object, done.options)
+}
+
+/// Compiles as the command line says and prints nothing.
+pub(crate) fn compile_input(
+    input: Input,
+    args: &Args,
+    env: &HostEnv,
+    cpid: Option<u32>,
+    observer: &mut dyn Observer,
+) -> (Compiled, SourceMap) {
     let mut sources = SourceMap::default();
     let file = sources.add(input.name, input.text);
     let includes: Vec<String> = args
@@ -158,9 +171,8 @@ fn compile(
             without: Vec::new(),
         },
     };
-    let done = compile::compile(&mut sources, file, env, options, dumps);
-    report(&done.diags, &sources, args);
-    (done.object, done.options)
+    let done = compile::compile(&mut sources, file, env, options, observer);
+    (done, sources)
 }
 
 /// Prints diagnostics.

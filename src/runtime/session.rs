@@ -103,6 +103,8 @@ pub struct Options {
     pub dry_run: bool,
     /// Write a line to standard output once everything is attached.
     pub notify: bool,
+    /// Leave SIGINT and SIGTERM to others.
+    pub ignore_signals: bool,
     /// Whether the end of the run waits until the kernel has released everything.
     pub release: Release,
 }
@@ -115,6 +117,7 @@ impl Default for Options {
             verbose: false,
             quiet: false,
             dry_run: false,
+            ignore_signals: false,
             notify: std::env::var_os(NOTIFY).is_some(),
             release: Release::InBackground,
         }
@@ -189,7 +192,10 @@ impl Session {
         shared: Option<&SharedMaps>,
     ) -> Result<Self> {
         privilege::check()?;
-        let mut taken = vec![libc::SIGINT, libc::SIGTERM];
+        let mut taken = match options.ignore_signals {
+            true => Vec::new(),
+            false => vec![libc::SIGINT, libc::SIGTERM],
+        };
         taken.extend(object.attach.iter().filter_map(|p| match p.attach {
             Attach::SelfSignal(n) => Some(n),
             _ => None,
@@ -465,6 +471,9 @@ impl Session {
                 return Ok((attached.max(1), Some(stop)));
             }
             let point = &object.attach[index];
+            if is_on_demand(&point.attach) {
+                continue;
+            }
             let shared = self.loaded.program(point.program).plan != Plan::Single;
             if shared && !grouped.insert(point.program) {
                 continue;
@@ -474,7 +483,7 @@ impl Session {
             }
             let group: Vec<usize> = if shared {
                 let all = object.attach.iter().enumerate();
-                all.filter(|(_, p)| p.program == point.program)
+                all.filter(|(_, p)| p.program == point.program && !is_on_demand(&p.attach))
                     .map(|(i, _)| i)
                     .collect()
             } else {
@@ -648,6 +657,11 @@ impl Drop for Session {
     fn drop(&mut self) {
         self.detach_all();
     }
+}
+
+/// Whether nothing but [`Session::run_once`] runs it.
+fn is_on_demand(attach: &Attach) -> bool {
+    matches!(attach, Attach::Test(_) | Attach::Bench(_))
 }
 
 /// The order of attaching. Probes on functions and perf events go last to first: the kernel

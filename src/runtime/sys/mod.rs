@@ -13,6 +13,7 @@ pub mod fake;
 pub mod mem;
 pub mod perf;
 pub mod process;
+pub mod tty;
 pub mod wait;
 
 use std::os::fd::{FromRawFd, OwnedFd, RawFd};

@@ -1,0 +1,595 @@
+//! The state of a session: its script, what is compiled of it and what runs.
+//!
+//! The session is one script made of numbered items. Every change is made to a copy of the
+//! script, and the copy is compiled as a whole, so that types agree over all items. Then only
+//! what changed is loaded: an item's object is the whole object without the other items'
+//! programs, so event numbers, layouts and attach points keep their numbers. `@maps` (and the
+//! stacks they refer to) belong to the session; each change takes over those whose name and type
+//! stayed, so no count is lost and running probes never notice. If a map changed its type, all
+//! items are loaded again, and the map starts empty, which is said. A change that fails leaves
+//! everything as it was.
+
+use std::collections::BTreeMap;
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+
+use super::eval::{self, Live};
+use super::items::{Composed, Kind, Pieces, Script, split};
+use super::worker::{Context, Counts, Worker};
+use crate::cli::input::Input;
+use crate::cli::run;
+use crate::cli::script::compile_input;
+use crate::cli::terminal::colour;
+use crate::compile::{Compiled, Unobserved};
+use crate::diag::{Diagnostics, render};
+use crate::env::HostEnv;
+use crate::error::{Error, Result};
+use crate::interp::engine;
+use crate::object::{Attach, MapId, Object, ProgramId, UserMap};
+use crate::runtime::event::Printer;
+use crate::runtime::output::Scope;
+use crate::runtime::output::mapprint::{self, Selection};
+use crate::runtime::shared::{self, SharedMaps};
+use crate::runtime::sys::bpf;
+use crate::runtime::{MapAccess, Sink as _};
+use crate::source::SourceMap;
+use crate::syntax;
+
+/// Where programs run and maps live.
+enum Engine {
+    /// In the kernel: a worker for each attached item.
+    Kernel {
+        maps: Arc<SharedMaps>,
+        workers: BTreeMap<u32, Worker>,
+        /// Keeps the kernel counting runs.
+        _stats: Option<OwnedFd>,
+    },
+    /// In this process: one worker for everything.
+    User { worker: Worker, object: Arc<Object> },
+}
+
+/// A session.
+pub struct Tracer {
+    cx: Context,
+    script: Script,
+    engine: Engine,
+}
+
+/// A session's refusal: text for the user, rendered.
+pub type Refused = String;
+
+impl Tracer {
+    /// An empty session; in the kernel if `kernel` says so.
+    ///
+    /// # Errors
+    /// The interpreter's thread cannot be started.
+    pub fn new(cx: Context, kernel: bool) -> Result<Self> {
+        let engine = if kernel {
+            Engine::Kernel {
+                maps: Arc::new(SharedMaps::new(&Object::default(), None)?),
+                workers: BTreeMap::new(),
+                _stats: bpf::enable_stats().ok(),
+            }
+        } else {
+            let object = Arc::new(Object::default());
+            Engine::User {
+                worker: Worker::user(&cx, Arc::clone(&object), Vec::new(), Vec::new())?,
+                object,
+            }
+        };
+        Ok(Self {
+            cx,
+            script: Script::default(),
+            engine,
+        })
+    }
+
+    /// The machine.
+    pub fn env(&self) -> &HostEnv {
+        &self.cx.env
+    }
+
+    /// The script.
+    pub fn script(&self) -> &Script {
+        &self.script
+    }
+
+    /// The compiled script: its maps are the session's.
+    pub fn object(&self) -> &Object {
+        match &self.engine {
+            Engine::Kernel { maps, .. } => &maps.object,
+            Engine::User { object, .. } => object,
+        }
+    }
+
+    /// Names and types of the session's `@maps`, by name.
+    pub fn maps(&self) -> Vec<(MapId, &UserMap)> {
+        let object = self.object();
+        let ids = (0..object.maps.len() as u32).map(MapId);
+        let mut maps: Vec<_> = ids
+            .filter_map(|id| Some((id, mapprint::user_map(object, id)?)))
+            .collect();
+        maps.sort_by(|a, b| a.1.name.cmp(&b.1.name));
+        maps
+    }
+
+    /// What was counted for an item's probes; `None` if none of them is attached.
+    pub fn counts(&self, number: u32) -> Option<Counts> {
+        match &self.engine {
+            Engine::Kernel { workers, .. } => Some(workers.get(&number)?.counts()),
+            Engine::User { .. } => None,
+        }
+    }
+
+    /// Adds items; says which numbers they got.
+    ///
+    /// # Errors
+    /// What is wrong with them. Nothing has changed then.
+    pub fn add(&mut self, pieces: Pieces) -> Result<Vec<u32>, Refused> {
+        let mut script = self.script.clone();
+        for (key, value) in &pieces.settings {
+            script.set(key, value);
+        }
+        let reload = !pieces.settings.is_empty();
+        let fresh: Vec<u32> = pieces
+            .items
+            .into_iter()
+            .map(|(kind, text)| script.add(kind, text))
+            .collect();
+        self.change(script, &fresh, reload)?;
+        Ok(fresh)
+    }
+
+    /// Replaces the text of an item.
+    ///
+    /// # Errors
+    /// As for [`add`](Self::add).
+    pub fn edit(&mut self, number: u32, text: &str) -> Result<(), Refused> {
+        let mut pieces = cut(text)?;
+        let Some((kind, text)) = pieces.items.pop().filter(|_| pieces.items.is_empty()) else {
+            return Err("ERROR: one probe or one declaration, please".into());
+        };
+        let mut script = self.script.clone();
+        let item = script.item_mut(number).ok_or_else(|| unknown(number))?;
+        // What uses a declaration changes with it.
+        let reload = kind == Kind::Declaration || item.kind == Kind::Declaration;
+        (item.kind, item.text, item.enabled) = (kind, text, true);
+        self.change(script, &[number], reload)
+    }
+
+    /// Removes an item.
+    ///
+    /// # Errors
+    /// As for [`add`](Self::add): others may need it.
+    pub fn delete(&mut self, number: u32) -> Result<(), Refused> {
+        let mut script = self.script.clone();
+        script.item(number).ok_or_else(|| unknown(number))?;
+        script.remove(number);
+        self.change(script, &[], false)
+    }
+
+    /// Removes everything, maps included.
+    ///
+    /// # Errors
+    /// As for [`add`](Self::add).
+    pub fn clear(&mut self) -> Result<(), Refused> {
+        let mut script = self.script.clone();
+        let numbers: Vec<u32> = script.items().iter().map(|i| i.number).collect();
+        for number in numbers {
+            script.remove(number);
+        }
+        self.change(script, &[], false)
+    }
+
+    /// Attaches or detaches an item; its maps stay.
+    ///
+    /// # Errors
+    /// As for [`add`](Self::add).
+    pub fn enable(&mut self, number: u32, enabled: bool) -> Result<(), Refused> {
+        let mut script = self.script.clone();
+        let item = script.item_mut(number).ok_or_else(|| unknown(number))?;
+        if item.kind == Kind::Declaration {
+            return Err(format!("ERROR: {number} is not a probe"));
+        }
+        let was = std::mem::replace(&mut item.enabled, enabled);
+        let fresh: &[u32] = if enabled && !was { &[number] } else { &[] };
+        self.change(script, fresh, false)
+    }
+
+    /// Changes what concerns all items: settings, the filter.
+    ///
+    /// # Errors
+    /// As for [`add`](Self::add).
+    pub fn configure(&mut self, f: impl FnOnce(&mut Script)) -> Result<(), Refused> {
+        let mut script = self.script.clone();
+        f(&mut script);
+        self.change(script, &[], true)
+    }
+
+    /// Compiles `script` and makes what runs agree with it; `fresh` items are new or edited,
+    /// `reload` means that all are.
+    fn change(&mut self, script: Script, fresh: &[u32], reload: bool) -> Result<(), Refused> {
+        let composed = script.compose(None);
+        let (object, warnings) = self.compile(&composed)?;
+        self.cx.console.say(&warnings);
+        let kept = |old: &Object| {
+            let user = (0..old.maps.len() as u32).filter_map(|i| mapprint::user_map(old, MapId(i)));
+            let lost: Vec<String> = user
+                .filter(|u| {
+                    let same_name = |d: &&crate::object::MapDef| {
+                        matches!(&d.role, crate::object::MapRole::User(n) if n.name == u.name)
+                    };
+                    let now = object.maps.iter().find(same_name);
+                    now.is_some_and(|d| shared::find(old, &object, d).is_none())
+                })
+                .map(|u| u.name.clone())
+                .collect();
+            lost
+        };
+        let lost = kept(self.object());
+        let reload = reload || !lost.is_empty();
+        let wanted = |number: u32| {
+            let item = script.item(number);
+            item.is_some_and(|i| i.enabled && i.kind == Kind::Probe)
+        };
+        let failed = |e: Error| format!("ERROR: {e}");
+        match &mut self.engine {
+            Engine::Kernel { maps, workers, .. } => {
+                let new = Arc::new(SharedMaps::new(&object, Some(maps)).map_err(failed)?);
+                let mut started = Vec::new();
+                let starts = |n: &u32| {
+                    wanted(*n) && (reload || fresh.contains(n) || !workers.contains_key(n))
+                };
+                for number in script.items().iter().map(|i| i.number).filter(starts) {
+                    let object = slice(&object, &composed, |n| n == number);
+                    let name = format!("probe {number}");
+                    let worker = Worker::kernel(&self.cx, object, Arc::clone(&new), &name);
+                    started.push((number, worker.map_err(failed)?));
+                }
+                // The new ones run; those that they replace go.
+                for (number, worker) in started {
+                    workers.insert(number, worker);
+                }
+                workers.retain(|n, _| wanted(*n));
+                *maps = new;
+            }
+            Engine::User {
+                worker,
+                object: old,
+            } => {
+                let object = Arc::new(slice(&object, &composed, wanted));
+                if let Some(e) = engine::unsupported(&on_demand_removed(&object)) {
+                    return Err(format!("ERROR: {e}, which needs root"));
+                }
+                let pairs: Vec<(MapId, MapId)> = (0..object.maps.len() as u32)
+                    .filter_map(|i| {
+                        let id = shared::find(old, &object, &object.maps[i as usize])?;
+                        Some((id, MapId(i)))
+                    })
+                    .collect();
+                let contents = worker.with(move |maps| {
+                    let mut all = Vec::new();
+                    for (from, to) in pairs {
+                        maps.for_each(from, &mut |key, value| {
+                            all.push((to, key.to_vec(), value.to_vec()));
+                            Ok(())
+                        })?;
+                    }
+                    Ok(all)
+                });
+                let contents = contents.unwrap_or(Ok(Vec::new())).map_err(failed)?;
+                let points = object.attach.iter().enumerate();
+                let fresh = points
+                    .filter(|(_, p)| {
+                        let item = composed.item_at(p.loc.line);
+                        item.is_some_and(|n| fresh.contains(&n))
+                    })
+                    .map(|(i, _)| i)
+                    .collect();
+                let new = Worker::user(&self.cx, Arc::clone(&object), fresh, contents);
+                *worker = new.map_err(failed)?;
+                *old = object;
+            }
+        }
+        self.script = script;
+        for name in lost {
+            let text = format!("NOTE: the type of {name} has changed; it starts empty.\n");
+            self.cx.console.say(&text);
+        }
+        Ok(())
+    }
+
+    /// The object of a text, and its warnings.
+    fn compile(&self, composed: &Composed) -> Result<(Object, String), Refused> {
+        let input = Input {
+            name: "session".into(),
+            text: composed.text.clone(),
+        };
+        let (done, sources) =
+            compile_input(input, &self.cx.args, &self.cx.env, None, &mut Unobserved);
+        let Compiled { object, diags, .. } = done;
+        let text = rendered(&diags, &sources, self.cx.args.no_warnings);
+        match object {
+            Some(object) => Ok((object, text)),
+            None => Err(text),
+        }
+    }
+
+    /// Evaluates a statement or an expression; one that makes a new map becomes an item, whose
+    /// number is returned.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub fn evaluate(&mut self, text: &str) -> Result<Option<u32>, Refused> {
+        let text = text.trim().trim_end_matches(';').trim();
+        let body = statement(text)?;
+        // A value is printed; what has none is just run.
+        let printed = format!("begin {{ print({text}) }}");
+        let plain = format!("begin {{ {text}; }}");
+        let order = match body {
+            Body::Statement => vec![&plain],
+            Body::Value => vec![&printed, &plain],
+            Body::Call => vec![&printed, &plain],
+        };
+        let mut refusal = None;
+        for script in order {
+            let composed = self.script.compose(Some(script));
+            let (object, warnings) = match self.compile(&composed) {
+                Ok(compiled) => compiled,
+                Err(text) => {
+                    // A call is more likely to have been meant as a statement.
+                    if refusal.is_none() || body == Body::Call {
+                        refusal = Some(text);
+                    }
+                    continue;
+                }
+            };
+            self.cx.console.say(&warnings);
+            return self.run_now(object, &composed, script);
+        }
+        Err(refusal.unwrap_or_default())
+    }
+
+    fn run_now(
+        &mut self,
+        object: Object,
+        composed: &Composed,
+        script: &str,
+    ) -> Result<Option<u32>, Refused> {
+        let known = self.object();
+        let new_map = object.maps.iter().any(|d| {
+            matches!(d.role, crate::object::MapRole::User(_))
+                && shared::find(known, &object, d).is_none()
+        });
+        if new_map {
+            let text = script.to_owned();
+            let pieces = Pieces {
+                items: vec![(Kind::Probe, text)],
+                settings: Vec::new(),
+            };
+            return Ok(self.add(pieces)?.first().copied());
+        }
+        let object = slice(&object, composed, |n| n == 0);
+        let point = object.attach.iter().position(|p| p.attach == Attach::Begin);
+        let Some(point) = point else {
+            return Err("ERROR: there is nothing to evaluate".into());
+        };
+        let failed = |e: Error| format!("ERROR: {e}");
+        match &self.engine {
+            Engine::Kernel { maps, .. } => {
+                let live = Live {
+                    object: &maps.object,
+                    maps: &maps.maps,
+                };
+                let mut printer = self.cx.printer(&object);
+                eval::evaluate(&object, point, &live, &mut printer).map_err(failed)?;
+            }
+            Engine::User {
+                worker,
+                object: known,
+            } => {
+                let (cx, known) = (self.cx.clone(), Arc::clone(known));
+                let done = worker.with(move |maps| {
+                    let live = Live {
+                        object: &known,
+                        maps,
+                    };
+                    let mut printer = cx.printer(&object);
+                    eval::evaluate(&object, point, &live, &mut printer)
+                });
+                done.unwrap_or(Ok(())).map_err(failed)?;
+            }
+        }
+        Ok(None)
+    }
+
+    /// Does something with a printer and the session's maps.
+    fn print(
+        &self,
+        f: impl FnOnce(&mut Printer<'_>, &dyn MapAccess) -> Result<()> + Send + 'static,
+    ) -> Result<()> {
+        match &self.engine {
+            Engine::Kernel { maps, .. } => f(&mut self.cx.printer(&maps.object), &maps.maps),
+            Engine::User { worker, object } => {
+                let (cx, object) = (self.cx.clone(), Arc::clone(object));
+                let done = worker.with(move |maps| f(&mut cx.printer(&object), maps));
+                done.unwrap_or(Ok(()))
+            }
+        }
+    }
+
+    /// A map as it prints, or its `top` largest entries.
+    ///
+    /// # Errors
+    /// It cannot be read.
+    pub fn map_text(&self, map: MapId, top: Option<u32>) -> Result<String> {
+        let show = move |cx: &Context, object: &Object, maps: &dyn MapAccess| {
+            let entries = mapprint::snapshot(object, map, maps, true)?;
+            let mut names = run::names(object, &cx.args);
+            let mut scope = Scope {
+                object,
+                names: &mut names,
+                maps,
+                terminal: true,
+            };
+            let select = Selection {
+                top: top.unwrap_or(Selection::ALL.top),
+                ..Selection::ALL
+            };
+            let mut out = Vec::new();
+            if let Some(user) = mapprint::user_map(object, map) {
+                mapprint::as_text(&mut scope, user, &entries, select, &mut out)?;
+            }
+            Ok(String::from_utf8_lossy(&out).into_owned())
+        };
+        match &self.engine {
+            Engine::Kernel { maps, .. } => show(&self.cx, &maps.object, &maps.maps),
+            Engine::User { worker, object } => {
+                let (cx, object) = (self.cx.clone(), Arc::clone(object));
+                let text = worker.with(move |maps| show(&cx, &object, maps));
+                text.unwrap_or_else(|| Ok(String::new()))
+            }
+        }
+    }
+
+    /// How many entries a map has.
+    ///
+    /// # Errors
+    /// It cannot be read.
+    pub fn entries(&self, map: MapId) -> Result<usize> {
+        match &self.engine {
+            Engine::Kernel { maps, .. } => {
+                Ok(mapprint::snapshot(&maps.object, map, &maps.maps, false)?.len())
+            }
+            Engine::User { worker, object } => {
+                let object = Arc::clone(object);
+                let count = worker
+                    .with(move |maps| Ok(mapprint::snapshot(&object, map, maps, false)?.len()));
+                count.unwrap_or(Ok(0))
+            }
+        }
+    }
+
+    /// The end: END runs, then maps are printed.
+    ///
+    /// # Errors
+    /// A map cannot be read.
+    pub fn finish(mut self) -> Result<()> {
+        match &mut self.engine {
+            Engine::Kernel { workers, .. } => {
+                for (_, worker) in std::mem::take(workers) {
+                    worker.stop(true);
+                }
+                self.print(|printer, maps| printer.finish(maps))
+            }
+            Engine::User { .. } => {
+                let Engine::User { worker, object } = self.engine else {
+                    return Ok(());
+                };
+                // END may print maps and change them; the maps live as long as the worker.
+                let (cx, known) = (self.cx.clone(), Arc::clone(&object));
+                worker.finish(move |maps| {
+                    // The session is over: an output that fails has nobody to be told.
+                    let _ = cx.printer(&known).finish(maps);
+                });
+                Ok(())
+            }
+        }
+    }
+}
+
+/// What a typed text is when it is not a script.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Body {
+    /// An expression.
+    Value,
+    /// A call, which may have a value.
+    Call,
+    /// Anything else.
+    Statement,
+}
+
+fn statement(text: &str) -> Result<Body, Refused> {
+    let script = format!("begin {{ {text} }}");
+    let mut sources = SourceMap::default();
+    let file = sources.add("input", &script);
+    let parsed = syntax::parse(file, &script);
+    if parsed.diags.has_errors() {
+        return Err(rendered(&parsed.diags, &sources, true));
+    }
+    let body = parsed.program.probes().next().map(|p| &p.body);
+    Ok(match body {
+        Some(body) if body.stmts.is_empty() => match body.value.as_ref().map(|v| &v.kind) {
+            Some(syntax::ast::ExprKind::Call { .. }) => Body::Call,
+            Some(_) => Body::Value,
+            None => Body::Statement,
+        },
+        _ => Body::Statement,
+    })
+}
+
+/// Cuts a typed text into items.
+///
+/// # Errors
+/// What is wrong with its syntax.
+pub fn cut(text: &str) -> Result<Pieces, Refused> {
+    let mut sources = SourceMap::default();
+    let file = sources.add("input", text);
+    split(&sources, file).map_err(|diags| rendered(&diags, &sources, true))
+}
+
+fn rendered(diags: &Diagnostics, sources: &SourceMap, errors_only: bool) -> String {
+    let mut shown = Diagnostics::new();
+    for d in diags.sorted() {
+        if !errors_only || d.severity == crate::diag::Severity::Error {
+            shown.push(d.clone());
+        }
+    }
+    if shown.is_empty() {
+        return String::new();
+    }
+    let style = render::Style {
+        color: colour(),
+        codes: true,
+    };
+    render::text(&shown, sources, style)
+}
+
+fn unknown(number: u32) -> Refused {
+    format!("ERROR: there is no item {number}; `probes` lists them")
+}
+
+/// The object with the programs of some items only. Everything else keeps its number; attach
+/// points of other items stay in the list, as something that is never attached.
+fn slice(object: &Object, composed: &Composed, wanted: impl Fn(u32) -> bool) -> Object {
+    let mut out = object.clone();
+    let mut programs: BTreeMap<ProgramId, ProgramId> = BTreeMap::new();
+    out.programs.clear();
+    for point in &mut out.attach {
+        // Imported probes belong to nobody's line: the first item has them.
+        let line = if point.loc.file == 0 {
+            point.loc.line
+        } else {
+            0
+        };
+        let owner = composed.item_at(line).or_else(|| composed.first());
+        if !owner.is_some_and(&wanted) {
+            point.attach = Attach::Test(String::new());
+            point.program = ProgramId(0);
+            continue;
+        }
+        let next = ProgramId(out.programs.len() as u32);
+        point.program = *programs.entry(point.program).or_insert_with_key(|id| {
+            out.programs.push(object.programs[id.0 as usize].clone());
+            next
+        });
+    }
+    out
+}
+
+/// The object without the attach points that [`slice`] put out of use.
+fn on_demand_removed(object: &Object) -> Object {
+    let mut out = object.clone();
+    out.attach.retain(|p| !matches!(p.attach, Attach::Test(_)));
+    out
+}
