@@ -307,6 +307,13 @@ impl Emitter<'_> {
                 self.mov(d, a);
                 self.push(Insn::neg64(d));
             }
+            MInst::Opaque { dst, a } => {
+                let (d, a) = (self.write(i, *dst), self.read(i, *a));
+                // The difference of two pointers is any number to the verifier, even if it is 0.
+                self.push(Insn::mov64(d, R10));
+                self.push(Insn::alu64(AluOp::Sub, d, R10));
+                self.push(Insn::alu64(AluOp::Add, d, a));
+            }
             MInst::Swap { size, dst, a } => {
                 let (d, a) = (self.write(i, *dst), self.read(i, *a));
                 self.mov(d, a);

@@ -120,6 +120,8 @@ pub enum MInst {
     },
     /// `dst = -a`
     Neg { dst: VReg, a: VReg },
+    /// `dst = a`, but the verifier cannot tell
+    Opaque { dst: VReg, a: VReg },
     /// `dst = a` with the low `size` bytes reversed, the rest clear.
     Swap { size: Size, dst: VReg, a: VReg },
     /// `dst = *(base + off)`
@@ -213,6 +215,7 @@ impl MInst {
             Self::Zext32 { a, .. } | Self::Neg { a, .. } | Self::Swap { a, .. } => {
                 f(*a, Need::Reg);
             }
+            Self::Opaque { a, .. } => f(*a, Need::Late),
             Self::Alu { op, a, b, .. } => {
                 f(*a, Need::Reg);
                 // `dst = a - b` becomes `dst = a; dst -= b`: b must survive the first half.
@@ -259,6 +262,7 @@ impl MInst {
             | Self::Zext32 { dst, .. }
             | Self::Alu { dst, .. }
             | Self::Neg { dst, .. }
+            | Self::Opaque { dst, .. }
             | Self::Swap { dst, .. }
             | Self::Load { dst, .. } => f(*dst, Need::Reg),
             Self::Atomic { dst, .. } => dst.iter().for_each(|&v| f(v, Need::Reg)),
@@ -384,6 +388,7 @@ impl fmt::Display for MInst {
                 write!(f, "{dst} = {name}{w} {a}, {b}")
             }
             Self::Neg { dst, a } => write!(f, "{dst} = neg {a}"),
+            Self::Opaque { dst, a } => write!(f, "{dst} = opaque {a}"),
             Self::Swap { size, dst, a } => write!(f, "{dst} = swap.{} {a}", size.bytes()),
             Self::Load {
                 size,

@@ -145,7 +145,7 @@ pub struct Runner<'a> {
     object: &'a Object,
     maps: UserMaps,
     world: HostWorld,
-    /// Records of the last program, one after the other, and their lengths.
+    /// Records that wait to be handed over, one after the other, and their lengths.
     records: (Vec<u8>, Vec<usize>),
 }
 
@@ -180,6 +180,18 @@ impl<'a> Runner<'a> {
     /// # Errors
     /// The program faults: where and why.
     pub fn run(&mut self, attach: usize) -> Result<()> {
+        self.forget();
+        self.run_on(attach)
+    }
+
+    /// Drops the records.
+    fn forget(&mut self) {
+        self.records.0.clear();
+        self.records.1.clear();
+    }
+
+    /// As [`run`](Self::run), after the records that are there.
+    fn run_on(&mut self, attach: usize) -> Result<()> {
         let point = &self.object.attach[attach];
         self.world.cookie = attach as u64;
         let mut machine = self.maps.0.borrow_mut();
@@ -200,8 +212,6 @@ impl<'a> Runner<'a> {
                 Error::invalid(format!("{fault} ({line})")).context(point.name.clone())
             })?;
         let (bytes, lengths) = &mut self.records;
-        bytes.clear();
-        lengths.clear();
         if let Some(map) = self.object.events_map {
             machine.drain_ringbuf(map, |record| {
                 bytes.extend_from_slice(record);
@@ -211,7 +221,7 @@ impl<'a> Runner<'a> {
         Ok(())
     }
 
-    /// What the last program emitted.
+    /// What the last program emitted, or the last ones together.
     pub fn records(&self) -> impl Iterator<Item = &[u8]> {
         let (bytes, lengths) = &self.records;
         let mut rest = bytes.as_slice();
@@ -284,11 +294,15 @@ pub fn run(
 impl Engine<'_> {
     fn run_all(&mut self, which: impl Fn(&Attach) -> bool) -> Result<()> {
         let object = self.object;
+        // All of them run before the first record is handed over, as in the kernel: what a
+        // record says of a map is read when it is printed.
+        self.runner.forget();
         for (index, a) in object.attach.iter().enumerate() {
             if which(&a.attach) {
-                self.fire(index)?;
+                self.runner.run_on(index)?;
             }
         }
+        self.hand_over()?;
         self.sink.batch_done(self.runner.maps())
     }
 
@@ -339,6 +353,10 @@ impl Engine<'_> {
     // Runs one program and hands over what it wrote.
     fn fire(&mut self, attach: usize) -> Result<()> {
         self.runner.run(attach)?;
+        self.hand_over()
+    }
+
+    fn hand_over(&mut self) -> Result<()> {
         for record in self.runner.records() {
             if self.exit.is_some() && !self.ending {
                 // Whatever happened after exit() did not happen.

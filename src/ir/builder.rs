@@ -217,6 +217,11 @@ impl Builder {
         }
     }
 
+    /// The number `a`, hidden from the verifier.
+    pub fn opaque(&mut self, a: Value) -> Value {
+        self.ins(Inst::Opaque(a), Ty::Scalar)
+    }
+
     /// The low `bits` (8, 16, 32, or 64: `a` itself) of `a`, extended to 64.
     pub fn ext(&mut self, signed: bool, bits: u8, a: Value) -> Value {
         if bits >= 64 {

@@ -203,6 +203,7 @@ impl<'m> Eval<'m> {
                 _ => Val::Num(op.eval(*w, num(a), num(b))),
             },
             Inst::Neg(a) => Val::Num(num(a).wrapping_neg()),
+            Inst::Opaque(a) => Val::Num(num(a)),
             Inst::Ext { signed, bits, a } => Val::Num(extend(*signed, *bits, num(a))),
             Inst::Bswap { bits, a } => Val::Num(swap_bytes(*bits, num(a))),
             Inst::Load { mem, ptr, off } => {

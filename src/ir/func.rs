@@ -105,6 +105,17 @@ impl Func {
         self.values[v.index()]
     }
 
+    /// The constant that each value is, if it is one.
+    pub fn constants(&self) -> Vec<Option<i64>> {
+        let mut out = vec![None; self.values.len()];
+        for n in self.blocks.iter().flat_map(|b| &b.insts) {
+            if let (Inst::Const(c), Some(v)) = (&n.inst, n.result) {
+                out[v.index()] = Some(*c);
+            }
+        }
+        out
+    }
+
     /// A block.
     pub fn block(&self, b: Block) -> &BlockData {
         &self.blocks[b.index()]

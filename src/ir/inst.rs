@@ -316,6 +316,9 @@ pub enum Inst {
     },
     /// `-a`, 64 bits.
     Neg(Value),
+    /// The number `a`, of which the verifier knows nothing: it must not tell the rounds of a
+    /// loop apart by what a variable holds, or it would follow each of them.
+    Opaque(Value),
     /// The low `bits` (8, 16, 32) of `a`, extended to 64.
     Ext {
         /// With the sign.
@@ -446,7 +449,11 @@ impl Inst {
                 f(*a);
                 f(*b);
             }
-            Self::Neg(a) | Self::NonNull(a) | Self::Ext { a, .. } | Self::Bswap { a, .. } => f(*a),
+            Self::Neg(a)
+            | Self::Opaque(a)
+            | Self::NonNull(a)
+            | Self::Ext { a, .. }
+            | Self::Bswap { a, .. } => f(*a),
             Self::Load { ptr, .. } | Self::Zero { ptr, .. } => f(*ptr),
             Self::Store { ptr, val, .. } => {
                 f(*ptr);
@@ -482,7 +489,11 @@ impl Inst {
                 on(a);
                 on(b);
             }
-            Self::Neg(a) | Self::NonNull(a) | Self::Ext { a, .. } | Self::Bswap { a, .. } => on(a),
+            Self::Neg(a)
+            | Self::Opaque(a)
+            | Self::NonNull(a)
+            | Self::Ext { a, .. }
+            | Self::Bswap { a, .. } => on(a),
             Self::Load { ptr, .. } | Self::Zero { ptr, .. } => on(ptr),
             Self::Store { ptr, val, .. } => {
                 on(ptr);

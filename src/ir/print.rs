@@ -166,6 +166,7 @@ impl Display for Inst {
             Self::Const(c) => write!(f, "const {c}"),
             Self::Bin { op, w, a, b } => write!(f, "{op}{w} {a}, {b}"),
             Self::Neg(a) => write!(f, "neg {a}"),
+            Self::Opaque(a) => write!(f, "opaque {a}"),
             Self::Ext { signed, bits, a } => {
                 let name = if *signed { "sext" } else { "zext" };
                 write!(f, "{name}.{bits} {a}")

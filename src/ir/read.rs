@@ -458,6 +458,7 @@ impl Reader {
         Ok(match op {
             "const" => Inst::Const(c.int()?),
             "neg" => Inst::Neg(self.use_(c)?),
+            "opaque" => Inst::Opaque(self.use_(c)?),
             "non_null" => Inst::NonNull(self.use_(c)?),
             "sext" | "zext" | "bswap" => {
                 c.expect(".")?;

@@ -22,23 +22,28 @@ impl Captures {
 
 struct Walk {
     out: Captures,
+    /// Every variable that is assigned, as often as it is.
+    assigned: Vec<LocalId>,
     /// The first function that touched each variable.
     first: Vec<Option<u32>>,
     at: u32,
     bodies: u32,
 }
 
-/// Analyses the body of a probe or function with this many variables.
-pub(super) fn analyse(body: &Block, locals: usize) -> Captures {
+/// Analyses the body of a probe or function with this many variables, the first of which are
+/// its parameters.
+pub(super) fn analyse(body: &Block, locals: usize, params: u32) -> Captures {
     let mut w = Walk {
         out: Captures {
             has_loops: false,
             shared: vec![false; locals],
         },
         first: vec![None; locals],
+        assigned: Vec::new(),
         at: 0,
         bodies: 0,
     };
+    (0..params).for_each(|i| w.touch(LocalId(i)));
     w.block(body);
     w.out
 }
@@ -55,6 +60,11 @@ impl Walk {
             Some(at) if at != self.at => self.out.shared[i] = true,
             Some(_) => {}
         }
+    }
+
+    fn assign(&mut self, local: LocalId) {
+        self.touch(local);
+        self.assigned.push(local);
     }
 
     fn block(&mut self, b: &Block) {
@@ -77,7 +87,7 @@ impl Walk {
     fn stmt(&mut self, s: &Stmt) {
         match &s.kind {
             StmtKind::Assign(l, e) => {
-                self.touch(*l);
+                self.assign(*l);
                 self.expr(e);
             }
             StmtKind::MapAssign { key, value, .. } | StmtKind::MapUpdate { key, value, .. } => {
@@ -122,7 +132,7 @@ impl Walk {
         for a in &call.args {
             match a {
                 Arg::Expr(e) | Arg::MapElem(_, Some(e)) => self.expr(e),
-                Arg::Local(l) => self.touch(*l),
+                Arg::Local(l) => self.assign(*l),
                 Arg::Map(_)
                 | Arg::MapElem(_, None)
                 | Arg::Str(_)
@@ -145,7 +155,8 @@ impl Walk {
             | ExprKind::DataLoc { .. }
             | ExprKind::Location(_)
             | ExprKind::Probe => {}
-            ExprKind::Local(l) | ExprKind::IncLocal { local: l, .. } => self.touch(*l),
+            ExprKind::Local(l) => self.touch(*l),
+            ExprKind::IncLocal { local, .. } => self.assign(*local),
             ExprKind::MapGet { key, .. } | ExprKind::IncMap { key, .. } => {
                 key.iter().for_each(|k| self.expr(k));
             }
@@ -173,11 +184,27 @@ impl Walk {
     }
 }
 
+/// The variables that the body of a loop assigns to, without duplicates, in their order.
+pub(super) fn assigned(body: &Block) -> Vec<LocalId> {
+    let mut w = Walk {
+        out: Captures::default(),
+        first: Vec::new(),
+        assigned: Vec::new(),
+        at: 0,
+        bodies: 0,
+    };
+    w.block(body);
+    w.assigned.sort_unstable_by_key(|l| l.0);
+    w.assigned.dedup();
+    w.assigned
+}
+
 /// Whether an expression touches a variable.
 pub(super) fn mentions(e: &Expr, local: LocalId) -> bool {
     let mut w = Walk {
         out: Captures::default(),
         first: Vec::new(),
+        assigned: Vec::new(),
         at: 0,
         bodies: 0,
     };

@@ -222,7 +222,7 @@ pub(super) fn lower_probe<'a>(
     probe: &'a hir::Probe,
     first_attach: u32,
 ) -> FuncId {
-    let captures = capture::analyse(&probe.body, probe.locals.len());
+    let captures = capture::analyse(&probe.body, probe.locals.len(), 0);
     let limit = lw.program.config.on_stack_limit;
     let mut frame = Frame::new(&probe.locals, &captures, &lw.program.types, limit);
     let b = Builder::new(probe.name.clone(), FuncKind::Entry, &[Ty::Ctx]);
@@ -249,7 +249,7 @@ pub(super) fn lower_probe<'a>(
 
 /// Lowers a function of the script into its reserved place.
 pub(super) fn lower_func<'a>(lw: &mut Lower<'a>, id: FuncId, f: &'a hir::Func) {
-    let captures = capture::analyse(&f.body, f.locals.len());
+    let captures = capture::analyse(&f.body, f.locals.len(), f.params);
     let limit = lw.program.config.on_stack_limit;
     let mut frame = Frame::new(&f.locals, &captures, &lw.program.types, limit);
     let params = vec![Ty::Scalar; f.params as usize];
@@ -561,18 +561,29 @@ impl<'l, 'a> Fx<'l, 'a> {
         self.b.slot_addr(slot, 0)
     }
 
+    /// Bytes that a variable takes: whole words.
+    pub(super) fn stored_size(&self, local: LocalId) -> u32 {
+        let ty = &self.locals[local.0 as usize].ty;
+        if ty.is_scalar() {
+            return 8;
+        }
+        size_of(ty, self.types).next_multiple_of(8).max(8)
+    }
+
+    /// Where a variable lives, if it was used before.
+    pub(super) fn placed(&self, local: LocalId) -> Option<Storage> {
+        // Variables that expressions introduce may have no place yet.
+        let s = *self.frame.storage.get(local.0 as usize)?;
+        (!matches!(s, Storage::None)).then_some(s)
+    }
+
     /// Where a variable lives; decided at its first use.
     fn storage(&mut self, local: LocalId) -> Storage {
         let i = local.0 as usize;
         if !matches!(self.frame.storage[i], Storage::None) {
             return self.frame.storage[i];
         }
-        let ty = &self.locals[i].ty;
-        let size = if ty.is_scalar() {
-            8
-        } else {
-            size_of(ty, self.types).next_multiple_of(8).max(8)
-        };
+        let size = self.stored_size(local);
         let s = if self.captures.shared(local) {
             let at = self.frame.env_size;
             self.frame.env_size += size;

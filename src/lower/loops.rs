@@ -9,7 +9,8 @@ use crate::object::SiteKind;
 use crate::sema::hir::{Block, Expr, LocalId, MapRef};
 use crate::types::{Type, tuple_offsets};
 
-use super::fx::{Addr, Fx, env};
+use super::capture;
+use super::fx::{Addr, Fx, Storage, env};
 
 impl<'a> Fx<'_, 'a> {
     fn next_body(&mut self) -> u32 {
@@ -54,6 +55,23 @@ impl<'a> Fx<'_, 'a> {
         self.b.switch_to(next);
     }
 
+    /// Hides from the verifier what the variables hold that a loop's body changes. It would
+    /// otherwise check the body once for each number that a counter reaches, until it gives up.
+    fn hide_assigned(&mut self, body: &'a Block) {
+        for local in capture::assigned(body) {
+            let Some(Storage::Env(at)) = self.placed(local) else {
+                continue;
+            };
+            let e = self.env();
+            for word in (0..self.stored_size(local)).step_by(8) {
+                let off = (at + word) as i32;
+                let v = self.b.load(MemTy::DW, e, off);
+                let v = self.b.opaque(v);
+                self.b.store(MemTy::DW, e, off, v);
+            }
+        }
+    }
+
     /// `for $var : start..end { body }`
     pub(super) fn for_range(
         &mut self,
@@ -82,6 +100,7 @@ impl<'a> Fx<'_, 'a> {
         let f = self.loop_body(var, &ty, base_off, body);
         let fp = self.b.func_addr(f);
         let flags = self.b.iconst(0);
+        self.hide_assigned(body);
         let code = self
             .b
             .call(helper::LOOP, &[rounds, fp, e, flags], Ty::Scalar);
@@ -139,6 +158,7 @@ impl<'a> Fx<'_, 'a> {
         let fp = self.b.func_addr(f);
         let e = self.env();
         let flags = self.b.iconst(0);
+        self.hide_assigned(body);
         let code = self
             .b
             .call(helper::FOR_EACH_MAP_ELEM, &[fd, fp, e, flags], Ty::Scalar);

@@ -10,7 +10,7 @@ use std::time::Duration;
 use rtrace::compile::{self, Unobserved};
 use rtrace::ctypes;
 use rtrace::diag::{Diagnostics, Severity, render};
-use rtrace::env::HostEnv;
+use rtrace::env::{Env as _, HostEnv};
 use rtrace::facts::FactOptions;
 use rtrace::interp::engine::{self, Wake};
 use rtrace::ir::pass::{self, Level};
@@ -149,12 +149,12 @@ pub fn run(object: &Arc<Object>, engine: Engine, env: &Arc<HostEnv>) -> Result<S
                     std::thread::sleep(pause);
                     Ok(Wake::Timeout)
                 };
-                engine::run(object, 2, &mut printer, &mut wait)
+                let cpus = env.machine().cpus_possible as usize;
+                engine::run(object, cpus, &mut printer, &mut wait)
             }
             Engine::Kernel => {
                 let options = session::Options {
                     quiet: true,
-                    verbose: true,
                     ..session::Options::default()
                 };
                 Session::new(Arc::clone(object), Arc::clone(env), options)

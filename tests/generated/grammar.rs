@@ -108,7 +108,7 @@ const AGGS: &[(&str, bool)] = &[
     ("hist(#)", false),
     ("hist(#, 2)", false),
     ("lhist(#, 0, 100, 7)", false),
-    ("lhist(#, -100, 1000, 50)", false),
+    ("lhist(#, 3, 1000, 50)", false),
 ];
 
 impl Gen {
@@ -171,7 +171,8 @@ impl Gen {
         for _ in 0..self.rng.below(3) {
             items.push(self.macro_());
         }
-        for _ in 0..self.rng.between(1, 2) {
+        items.push(self.first_probe());
+        if self.rng.one_in(3) {
             items.push(self.probe("begin"));
         }
         if self.rng.one_in(8) {
@@ -371,6 +372,24 @@ impl Gen {
         )
     }
 
+    /// The first probe; it gives every map an element, so that all have types.
+    fn first_probe(&mut self) -> Node {
+        let before = self.vars.len();
+        let mut body = self.first_vars();
+        for map in self.maps.clone() {
+            body.push(self.store_to(&map));
+        }
+        let n = self.rng.between(2, 14);
+        body.extend(self.stmts(n));
+        body.extend(self.last_prints());
+        self.vars.truncate(before);
+        Node::new(
+            Kind::Stmt,
+            "begin {\n#}\n",
+            [Node::list(Kind::Stmt, "", body, "", "")],
+        )
+    }
+
     fn probe(&mut self, name: &str) -> Node {
         let before = self.vars.len();
         let mut body = self.first_vars();
@@ -399,6 +418,8 @@ impl Gen {
         self.map();
         let n = self.rng.between(1, 5);
         let mut body = self.first_vars();
+        let own = self.maps[0].clone();
+        body.push(self.store_to(&own));
         body.extend(self.stmts(n));
         body.extend(self.last_prints());
         self.vars.clear();

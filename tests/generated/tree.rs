@@ -1,6 +1,7 @@
 //! A generated program as a tree: it can be printed, and made smaller piece by piece.
 
 use std::fmt;
+use std::time::{Duration, Instant};
 
 /// What may be done to a node when a program is made smaller.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -177,8 +178,12 @@ impl fmt::Display for Node {
     }
 }
 
-/// Makes `program` smaller as long as `fails` holds.
+/// How long a program is made smaller.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Makes `program` smaller as long as `fails` holds, and patience.
 pub fn shrink(mut program: Node, mut fails: impl FnMut(&Node) -> bool) -> Node {
+    let end = Instant::now() + PATIENCE;
     loop {
         let before = program.to_string().len();
         for edit in EDITS {
@@ -189,13 +194,14 @@ pub fn shrink(mut program: Node, mut fails: impl FnMut(&Node) -> bool) -> Node {
                 if at < program.len()
                     && let Some(smaller) = program.edited(at, *edit)
                     && smaller.to_string().len() < program.to_string().len()
+                    && Instant::now() < end
                     && fails(&smaller)
                 {
                     program = smaller;
                 }
             }
         }
-        if program.to_string().len() >= before {
+        if program.to_string().len() >= before || Instant::now() > end {
             return program;
         }
     }

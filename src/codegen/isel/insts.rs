@@ -28,6 +28,12 @@ impl Selector<'_> {
                     self.push(MInst::Neg { dst, a });
                 }
             }
+            Inst::Opaque(a) => {
+                let a = self.reg(*a);
+                if let Some(dst) = wanted.map(|v| self.vreg(v)) {
+                    self.push(MInst::Opaque { dst, a });
+                }
+            }
             Inst::Ext { signed, bits, a } => {
                 let a = self.reg(*a);
                 if let Some(dst) = wanted.map(|v| self.vreg(v)) {

@@ -6,7 +6,7 @@ use super::rename::Rename;
 use crate::ir::cfg::{Cfg, reverse_postorder};
 use crate::ir::entity::{Block, Value};
 use crate::ir::func::{BlockData, Func};
-use crate::ir::inst::{Inst, Term};
+use crate::ir::inst::Term;
 
 /// Runs the pass.
 pub fn run(f: &mut Func) {
@@ -56,19 +56,8 @@ fn for_each_target(t: &mut Term, mut f: impl FnMut(&mut Block)) {
     }
 }
 
-/// The constant that each value is, if it is one.
-pub fn constants(f: &Func) -> Vec<Option<i64>> {
-    let mut out = vec![None; f.values.len()];
-    for n in f.blocks.iter().flat_map(|b| &b.insts) {
-        if let (Inst::Const(c), Some(v)) = (&n.inst, n.result) {
-            out[v.index()] = Some(*c);
-        }
-    }
-    out
-}
-
 fn fold_branches(f: &mut Func) {
-    let consts = constants(f);
+    let consts = f.constants();
     for b in &mut f.blocks {
         let Some(Term::Br {
             cond,

@@ -56,7 +56,7 @@ struct Dse {
 
 impl Dse {
     fn new(f: &Func) -> Self {
-        let consts = super::blocks::constants(f);
+        let consts = f.constants();
         let mut place: Vec<Option<(Object, i64)>> = vec![None; f.values.len()];
         for b in crate::ir::cfg::reverse_postorder(f) {
             for n in &f.block(b).insts {

@@ -2,14 +2,14 @@
 //! that bring a constant. Conditions computed as 0 or 1 and then tested come out as direct
 //! jumps.
 
-use super::blocks::{constants, remove_unreachable};
+use super::blocks::remove_unreachable;
 use crate::ir::entity::{Block, Value};
 use crate::ir::func::Func;
 use crate::ir::inst::{Inst, Term};
 
 /// Runs the pass.
 pub fn run(f: &mut Func) {
-    let consts = constants(f);
+    let consts = f.constants();
     let private = private_params(f);
     // Chains of such blocks are followed a few steps; loops must end.
     for _ in 0..4 {

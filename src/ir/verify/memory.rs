@@ -105,7 +105,10 @@ impl Checker<'_> {
     }
 
     fn bounds(&mut self, cfg: &Cfg) {
-        for &block in &cfg.rpo {
+        // A guard that folding has decided may stand before an access that it rules out, until
+        // the block behind it goes.
+        let taken = self.taken();
+        for &block in cfg.rpo.iter().filter(|b| taken[b.index()]) {
             for (i, n) in self.func.block(block).insts.iter().enumerate() {
                 self.at = (block, i);
                 match &n.inst {
@@ -135,6 +138,41 @@ impl Checker<'_> {
                 }
             }
         }
+    }
+
+    /// The blocks that control gets to, past branches on constants.
+    fn taken(&self) -> Vec<bool> {
+        let consts = self.func.constants();
+        let mut taken = vec![false; self.func.blocks.len()];
+        let mut todo = vec![crate::ir::Func::ENTRY];
+        while let Some(block) = todo.pop() {
+            if std::mem::replace(&mut taken[block.index()], true) {
+                continue;
+            }
+            match &self.func.block(block).term {
+                Some(Term::Jump(to, _)) => todo.push(*to),
+                Some(Term::Br {
+                    cond,
+                    w,
+                    a,
+                    b,
+                    then,
+                    els,
+                    ..
+                }) => {
+                    let known = consts[a.index()].zip(consts[b.index()]);
+                    let way = known.map(|(x, y)| cond.eval(*w, x, y));
+                    if way != Some(false) {
+                        todo.push(then.0);
+                    }
+                    if way != Some(true) {
+                        todo.push(els.0);
+                    }
+                }
+                Some(Term::Ret(_)) | None => {}
+            }
+        }
+        taken
     }
 
     /// `one` access must also be aligned if it is to the frame.

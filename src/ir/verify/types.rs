@@ -79,7 +79,7 @@ impl Checker<'_> {
         match inst {
             Inst::Const(_) => Some(Ty::Scalar),
             Inst::Bin { op, w, a, b } => Some(self.bin(*op, *w, *a, *b)),
-            Inst::Neg(a) => {
+            Inst::Neg(a) | Inst::Opaque(a) => {
                 self.scalar(*a);
                 Some(Ty::Scalar)
             }

@@ -14,12 +14,17 @@ pub fn buf<'a>(fx: &mut Fx<'_, 'a>, call: &'a Call, ty: &Type, dst: Addr) {
         return;
     };
     let source = expr(call, 0);
+    // Of a value of the script there are only its own bytes.
+    let most = match source.ty.is_scalar() {
+        true => cap,
+        false => cap.min(fx.size(&source.ty)),
+    };
     let len = match call.args.get(1) {
         Some(Arg::Expr(e)) => {
             let n = fx.scalar(e);
-            fx.at_most(n, cap)
+            fx.at_most(n, most)
         }
-        _ => fx.b.iconst(int(call, 1).clamp(0, i64::from(cap))),
+        _ => fx.b.iconst(int(call, 1).clamp(0, i64::from(most))),
     };
     let (space, from) = if source.ty.is_scalar() {
         (fx.space(&source.ty), fx.scalar(source))

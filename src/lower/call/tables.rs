@@ -73,6 +73,12 @@ fn look_up<'a>(fx: &mut Fx<'_, 'a>, call: &'a Call, ty: &Type, dst: Addr, table:
     };
     let i: Value = fx.scalar(expr(call, 0));
     let (map, n) = fx.lw.table(table, cap);
+    // A number that folding knows needs no branch, and must not make an address outside.
+    if let Some(known) = fx.b.as_const(i)
+        && known as u64 >= u64::from(n)
+    {
+        return fx.zero(dst, cap);
+    }
     let (inside, outside, join) = (fx.b.new_block(), fx.b.new_block(), fx.b.new_block());
     let n = fx.b.iconst(i64::from(n));
     fx.b.br(Cond::Ult, i, n, inside, outside);

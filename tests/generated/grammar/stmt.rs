@@ -45,7 +45,7 @@ impl Gen {
                     return self.assign();
                 }
                 self.place.runs *= n;
-                let outer = std::mem::replace(&mut self.place.in_loop, true);
+                let outer = std::mem::replace(&mut self.place.in_loop, false);
                 let b = self.block(3);
                 self.place.in_loop = outer;
                 self.place.runs = runs;
@@ -131,10 +131,14 @@ impl Gen {
     }
 
     fn store(&mut self) -> Node {
-        let Some(map) = self.a_map() else {
-            return self.assign();
-        };
-        let to = self.element(&map, 2);
+        match self.a_map() {
+            Some(map) => self.store_to(&map),
+            None => self.assign(),
+        }
+    }
+
+    pub(super) fn store_to(&mut self, map: &Map) -> Node {
+        let to = self.element(map, 2);
         match &map.value {
             Value::Agg(call, _) => {
                 let args: Vec<_> = call.matches('#').map(|_| self.int(2)).collect();
@@ -146,7 +150,9 @@ impl Gen {
                     .map(|v| v.name.clone())
                     .collect();
                 if vars.is_empty() {
-                    return self.let_();
+                    let made = self.struct_of(*s);
+                    let v = self.vars.last().expect("just made").name.clone();
+                    return stmt(&format!("## = {v};\n"), [made, to]);
                 }
                 let v = self.rng.pick(&vars).clone();
                 stmt(&format!("# = {v};\n"), [to])
@@ -456,6 +462,10 @@ impl Gen {
             return self.assign();
         }
         let at = self.rng.below(self.structs.len());
+        self.struct_of(at)
+    }
+
+    fn struct_of(&mut self, at: usize) -> Node {
         let of = self.structs[at].clone();
         let source = self.name("$src");
         let name = self.name("$st");
