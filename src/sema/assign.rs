@@ -128,8 +128,12 @@ impl Checker<'_> {
         let v = self.expr(value);
         let (map, key) = self.map_place(target)?;
         let loc = self.loc(target.span);
-        // The first use may be this one: then the map starts as an integer.
-        let have = self.map_state(map).value.clone().unwrap_or(Type::I64);
+        // The first use may be this one: then the map starts as an integer of the value's sign.
+        let have = match (self.map_state(map).value.clone(), &v.ty) {
+            (Some(have), _) => have,
+            (None, Type::Int(t)) => super::ops::widened(*t),
+            (None, _) => Type::I64,
+        };
         let old = Expr {
             kind: ExprKind::MapGet { map, key: None },
             ty: have,

@@ -88,6 +88,9 @@ pub(crate) struct Checker<'a> {
     time_formats: Vec<String>,
     pub(super) funcs: HashMap<&'a str, (hir::FnRef, &'a ast::Subprog)>,
     pub(super) options: super::params::OptionUses,
+    /// Uses in this round of what has no type yet. In the last round they are mistakes, unless
+    /// another mistake is the reason.
+    pub(super) unresolved: Vec<(Span, String)>,
     /// Structs whose parts have all their members.
     pub(super) completed: std::collections::HashSet<crate::types::StructId>,
     /// Something was learned in this round.
@@ -120,6 +123,7 @@ impl<'a> Checker<'a> {
             funcs: HashMap::new(),
             options: Default::default(),
             completed: Default::default(),
+            unresolved: Vec::new(),
             changed: false,
             unit: UnitState::default(),
             expn: ExpnId::ROOT,
@@ -145,6 +149,7 @@ impl<'a> Checker<'a> {
             self.diags = Diagnostics::new();
             self.time_formats.clear();
             self.options.clear();
+            self.unresolved.clear();
             self.begin_maps();
             let probes = units
                 .iter()
@@ -160,6 +165,7 @@ impl<'a> Checker<'a> {
             if !self.changed {
                 self.finish_maps();
                 self.finish_options();
+                self.finish_unresolved();
                 return (probes, funcs);
             }
         }
@@ -168,6 +174,15 @@ impl<'a> Checker<'a> {
             None,
             "Types of this script do not settle",
         ))
+    }
+
+    fn finish_unresolved(&mut self) {
+        if self.diags.has_errors() {
+            return;
+        }
+        for (span, text) in std::mem::take(&mut self.unresolved) {
+            self.error(Code::Unresolved, span, text);
+        }
     }
 
     fn give_up(&mut self, d: Diagnostic) -> (Vec<hir::Probe>, Vec<hir::Func>) {

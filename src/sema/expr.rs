@@ -113,7 +113,11 @@ impl Checker<'_> {
                 loc,
             },
             // What was assigned has a mistake of its own, which was reported there.
-            None if self.local(id).assigned => value::unknown(loc),
+            None if self.local(id).assigned => {
+                let text = "Could not resolve the type of this variable".to_owned();
+                self.unresolved.push((v.span, text));
+                value::unknown(loc)
+            }
             None => self.fail(
                 Code::Unresolved,
                 v.span,

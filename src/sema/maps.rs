@@ -330,8 +330,17 @@ impl Checker<'_> {
                 ty,
                 loc,
             },
-            None => value::unknown(loc),
+            None => {
+                self.unresolved_map(map, e.span);
+                value::unknown(loc)
+            }
         }
+    }
+
+    /// Notes a use of a map whose type nothing has told yet.
+    pub(super) fn unresolved_map(&mut self, map: MapRef, span: Span) {
+        let text = format!("Undefined map: {}", self.maps[map.0 as usize].name);
+        self.unresolved.push((span, text));
     }
 
     /// Reports what only the whole script can tell.

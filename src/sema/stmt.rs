@@ -467,7 +467,10 @@ impl<'a> Checker<'a> {
         }
         let ty = match (state.key, value) {
             (KeyState::Type(k), Some(v)) if ok => Some(Type::tuple(vec![k.ty, v])),
-            _ => None,
+            _ => {
+                self.unresolved_map(map, m.span);
+                None
+            }
         };
         self.scoped(|c| {
             let id = c.declare(var, s.id, Origin::Loop, ty.clone());

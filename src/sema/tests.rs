@@ -971,3 +971,15 @@ fn one_mistake_is_reported_once() {
         &["Unknown identifier: 'nope'"],
     );
 }
+
+#[test]
+fn nothing_is_dropped_for_want_of_a_type() {
+    fails("begin { @k[1] <<= @k[2]; }", &["Undefined map: @k"]);
+    typed("begin { @x += nsecs; }", &[("@x", "uint64")]);
+    fails(
+        "begin { @a = @b; @b = @a; }",
+        &["Undefined map: @b", "Undefined map: @a"],
+    );
+    let said = says("begin { for $kv : @a { @a[$kv.0] = $kv.1; } }");
+    assert_eq!(said[0], "Undefined map: @a");
+}

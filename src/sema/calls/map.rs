@@ -98,7 +98,10 @@ fn find(call: &mut Call<'_, '_>) -> Option<Expr> {
     let Arg::MapElem(map, key) = elem? else {
         return None;
     };
-    let ty = call.c.map_state(map).value.clone()?;
+    let Some(ty) = call.c.map_state(map).value.clone() else {
+        call.c.unresolved_map(map, call.arg_span(0));
+        return None;
+    };
     let ty = value::reduced(&ty).unwrap_or(ty);
     let shape = Expr {
         kind: crate::sema::hir::ExprKind::MapGet { map, key: None },
