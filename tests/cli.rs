@@ -124,3 +124,15 @@ fn elapsed_counts_from_the_start_of_the_run() {
         assert_eq!((out.as_str(), code), ("soon\n\n\n", 0), "{engine}: {err}");
     }
 }
+
+#[test]
+fn a_command_does_not_limit_events_to_itself() {
+    let program = r#"t:sched:sched_process_exec /comm == "cat"/ { print(pid != cpid); }"#;
+    let command = "/bin/sh -c \"/bin/cat /dev/null; true\"";
+    let (out, err, code) = run(&["-q", "-e", program, "-c", command]);
+    if code != 0 {
+        eprintln!("skipped: {err}");
+        return;
+    }
+    assert!(out.starts_with("true\n"), "{out}");
+}

@@ -151,7 +151,7 @@ pub(crate) fn compile_input(
     let options = compile::Options {
         sema: script_options(args, env, cpid),
         facts: FactOptions {
-            pid: args.pid,
+            pid: args.pid.or(cpid),
             unsafe_: args.allow_unsafe,
             debug_dirs: args.debuginfo.clone(),
         },
@@ -214,7 +214,7 @@ fn script_options(args: &Args, env: &HostEnv, cpid: Option<u32>) -> sema::env::O
     sema::env::Options {
         positional,
         named,
-        pid: args.pid.or(cpid),
+        pid: args.pid,
         cpid,
         unsafe_: args.allow_unsafe,
         warn_helpers: args.helper_warnings,

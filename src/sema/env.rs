@@ -262,7 +262,8 @@ pub struct Options {
     pub positional: Vec<String>,
     /// `--name` and `--name=value` after `--`.
     pub named: Vec<(String, Option<String>)>,
-    /// `-p`
+    /// `-p`: events of other processes do not run probes. (`-c` does not limit events: what
+    /// the command starts is of interest, too.)
     pub pid: Option<u32>,
     /// Process id of the command of `-c`.
     pub cpid: Option<u32>,

@@ -1,16 +1,17 @@
 //! The files that the target of a user probe means.
 //!
 //! In: a path, a name, or a pattern with `*` in any component of a path. Out: the files, each
-//! with the path by which people know it. A pattern for a process means the programs and
-//! libraries that it has mapped; `*` alone without a process, those of all processes. Only
-//! files that are meant by a pattern are looked into, since most of a folder is no program.
+//! with the path by which people know it. For a process, a pattern without a slash means the
+//! programs and libraries that it has mapped, by path or name; `*` alone without a process
+//! means those of all processes. Only files that are meant by a pattern are looked into, since
+//! most of a folder is no program.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use super::elf::ElfFile;
 use super::glob::Glob;
-use super::paths::PathResolver;
+use super::paths::{PathResolver, basename};
 
 /// A file that a target means.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -36,9 +37,9 @@ impl PathResolver {
             return found.into_iter().collect();
         }
         let paths = match self.pid {
+            _ if target.contains('/') => self.matching(target),
             Some(pid) => self.mapped(pid, &Glob::new(target)),
             None if target == "*" => self.mapped_by_all(),
-            None if target.contains('/') => self.matching(target),
             None => {
                 let dirs = self.path.split(':').filter(|d| !d.is_empty());
                 dirs.flat_map(|dir| self.matching(&format!("{dir}/{target}")))
@@ -59,7 +60,9 @@ impl PathResolver {
         let text = std::fs::read_to_string(format!("/proc/{pid}/maps")).unwrap_or_default();
         text.lines()
             .filter_map(mapped_file)
-            .filter(|path| pattern.matches(path.as_bytes()))
+            .filter(|path| {
+                pattern.matches(path.as_bytes()) || pattern.matches(basename(path).as_bytes())
+            })
             .map(|path| {
                 if self.root == Path::new("/") {
                     PathBuf::from(path)
@@ -180,7 +183,9 @@ mod tests {
         let me = PathResolver::for_pid(std::process::id());
         let exe = std::env::current_exe().unwrap();
         let exe = exe.to_str().unwrap();
-        assert!(shown(&me, "*").iter().any(|f| f == exe));
+        for pattern in ["*", "rtrace*", &format!("{}*", &exe[..exe.len() - 1])] {
+            assert!(shown(&me, pattern).iter().any(|f| f == exe), "{pattern}");
+        }
         assert_eq!(shown(&me, "*no-such-library*"), [] as [String; 0]);
         assert_eq!(
             mapped_file("7f0000-7f1000 r--p 0 08:01 5 /usr/lib/x.so"),

@@ -12,14 +12,15 @@ use crate::types::AddrSpace;
 /// `usdt:target:namespace:name`
 pub(super) fn expand(ex: &mut Expander<'_, '_>, ap: &Ap) {
     let everything = String::from("*");
+    let process = ex.cx.options.pid.or(ex.cx.options.cpid).is_some();
     let (mut target, provider, name) = match ap.parts.as_slice() {
         [target, name] => (target, "", name.as_str()),
         [target, provider, name] => (target, provider.as_str(), name.as_str()),
-        [name] if ex.cx.options.pid.is_some() => (&everything, "", name.as_str()),
+        [name] if process => (&everything, "", name.as_str()),
         _ => return ex.no_match(ap, &ap.parts.join(":")),
     };
     // A process is a target by itself.
-    if target.is_empty() && ex.cx.options.pid.is_some() {
+    if target.is_empty() && process {
         target = &everything;
     }
     let files = match ex.cx.facts.user_targets(target) {
