@@ -17,6 +17,7 @@ pub mod facts;
 pub mod interp;
 pub mod ir;
 pub mod lower;
+pub mod nearest;
 pub mod object;
 pub mod repl;
 pub mod runtime;

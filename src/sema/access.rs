@@ -189,7 +189,9 @@ impl Checker<'_> {
                             self.spell(&base.ty),
                             name.name
                         );
-                        self.fail(Code::UnknownField, name.span, text)
+                        let names: Vec<_> = items.iter().map(|(n, _)| n.clone()).collect();
+                        let names = names.iter().map(|n| &**n);
+                        self.fail_name(Code::UnknownField, name.span, text, &name.name, names)
                     }
                 }
             }
@@ -461,7 +463,8 @@ impl Checker<'_> {
                     "Struct/union of type 'struct {}' does not contain a field named '{}'",
                     args.name, name.name
                 );
-                self.fail(Code::UnknownField, name.span, text)
+                let names = args.fields.iter().map(|f| f.name.as_str());
+                self.fail_name(Code::UnknownField, name.span, text, &name.name, names)
             }
         }
     }

@@ -231,6 +231,23 @@ impl<'a> Checker<'a> {
         self.report(Diagnostic::warning(code, span, text));
     }
 
+    /// The same for a name that does not exist, with those it may have been meant to be.
+    pub(super) fn fail_name<'n>(
+        &mut self,
+        code: Code,
+        span: Span,
+        text: String,
+        written: &str,
+        names: impl IntoIterator<Item = &'n str>,
+    ) -> hir::Expr {
+        self.report(did_you_mean(
+            Diagnostic::error(code, span, text),
+            written,
+            names,
+        ));
+        value::unknown(self.loc(span))
+    }
+
     /// Reports an error and gives the expression that stands for a mistake.
     pub(super) fn fail(&mut self, code: Code, span: Span, text: impl Into<String>) -> hir::Expr {
         self.error(code, span, text);
@@ -374,5 +391,25 @@ impl<'a> Checker<'a> {
         let ty = new.ty.clone();
         self.learn(id, new);
         Ok(ty)
+    }
+}
+
+/// Adds the names nearest to one that does not exist.
+pub(super) fn did_you_mean<'n>(
+    diagnostic: Diagnostic,
+    written: &str,
+    names: impl IntoIterator<Item = &'n str>,
+) -> Diagnostic {
+    let mut near = crate::nearest::Nearest::new(written, 3);
+    for name in names {
+        near.offer(name);
+    }
+    match near.into_names().as_slice() {
+        [] => diagnostic,
+        [one] => diagnostic.hint(format!("did you mean '{one}'?")),
+        [first, rest @ ..] => {
+            let rest: Vec<_> = rest.iter().map(|n| format!("'{n}'")).collect();
+            diagnostic.hint(format!("did you mean '{first}'? ({} too)", rest.join(", ")))
+        }
     }
 }

@@ -310,7 +310,15 @@ fn assign(
         } else {
             Code::BadConfigValue
         };
-        diags.push(Diagnostic::error(code, span, text));
+        let d = Diagnostic::error(code, span, text);
+        diags.push(match code {
+            Code::UnknownConfig => {
+                let record = out.settings.record(&out.compile, &out.run);
+                let names = record.iter().map(|(name, _)| *name);
+                super::check::did_you_mean(d, &name, names)
+            }
+            _ => d,
+        });
     }
 }
 

@@ -210,11 +210,11 @@ impl Checker<'_> {
             let e = self.expr(&e);
             return Expr { loc, ..e };
         }
-        self.fail(
-            Code::UndefinedIdent,
-            span,
-            format!("Unknown identifier: '{name}'"),
-        )
+        let text = format!("Unknown identifier: '{name}'");
+        let names = crate::builtins::all()
+            .filter(|b| b.arity.0 == 0)
+            .map(|b| b.name);
+        self.fail_name(Code::UndefinedIdent, span, text, name, names)
     }
 
     // Compound values.

@@ -356,9 +356,17 @@ impl Checker<'_> {
             }
             if !m.written {
                 let text = format!("Undefined map: {}", m.name);
-                let spans = m.read_at.clone();
+                let (spans, name) = (m.read_at.clone(), m.name.clone());
+                let written: Vec<String> = self
+                    .maps
+                    .iter()
+                    .filter(|m| m.written)
+                    .map(|m| m.name.clone())
+                    .collect();
                 for span in spans {
-                    self.error(Code::UndefinedMap, span, text.clone());
+                    let d = Diagnostic::error(Code::UndefinedMap, span, text.clone());
+                    let names = written.iter().map(String::as_str);
+                    self.report(super::check::did_you_mean(d, &name, names));
                 }
                 continue;
             }

@@ -288,6 +288,25 @@ impl Checker<'_> {
             self.spell(ty),
             name.name
         );
-        self.fail(Code::UnknownField, name.span, text)
+        let fields: Vec<String> = match ty {
+            Type::Struct(id) => self.member_names(*id),
+            _ => Vec::new(),
+        };
+        let names = fields.iter().map(String::as_str);
+        self.fail_name(Code::UnknownField, name.span, text, &name.name, names)
+    }
+
+    /// Names of a struct's members, those of anonymous ones included.
+    fn member_names(&mut self, id: crate::types::StructId) -> Vec<String> {
+        self.cx.facts.fill(&mut self.store, id);
+        let fields = self.store.struct_def(id).fields.clone().unwrap_or_default();
+        let mut out = Vec::new();
+        for f in fields {
+            match f.ty {
+                Type::Struct(inner) if f.name.is_empty() => out.extend(self.member_names(inner)),
+                _ => out.push(f.name),
+            }
+        }
+        out
     }
 }

@@ -10,7 +10,6 @@ pub mod elf;
 pub(crate) mod fixture;
 pub mod glob;
 pub mod index;
-pub mod nearest;
 pub mod paths;
 pub mod perfmap;
 pub mod target;

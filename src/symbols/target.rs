@@ -23,7 +23,7 @@ use memchr::memmem::Finder;
 use super::demangle::{self, Form};
 use super::glob::Glob;
 use super::index::{RawFilter, Symbol, SymbolIndex};
-use super::nearest::Nearest;
+use crate::nearest::Nearest;
 
 /// How many near names a failure lists.
 const SUGGESTIONS: usize = 5;

@@ -64,7 +64,9 @@ impl Checker<'_> {
             return self.call_fn(id, f, args, span);
         }
         let text = format!("Unknown function: '{}'", func.name);
-        self.fail(Code::UnknownFunction, func.span, text)
+        let functions: Vec<&str> = self.funcs.keys().copied().collect();
+        let names = builtins::all().map(|b| b.name).chain(functions);
+        self.fail_name(Code::UnknownFunction, func.span, text, &func.name, names)
     }
 
     /// A call of a row of the table.

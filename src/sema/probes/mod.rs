@@ -597,7 +597,11 @@ impl Expander<'_, '_> {
             .collect();
         if rows.is_empty() {
             let text = format!("Invalid probe type: {written}");
-            return self.error(Code::UnknownProvider, ap.span, text);
+            let d = Diagnostic::error(Code::UnknownProvider, ap.span, text);
+            let names = PROVIDERS.iter().map(|r| r.name);
+            let d = super::check::did_you_mean(d, &provider, names);
+            self.diags.push(d);
+            return;
         }
         for row in rows {
             let mut parts = parts.clone();
