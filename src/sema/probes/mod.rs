@@ -603,8 +603,15 @@ impl Expander<'_, '_> {
             self.diags.push(d);
             return;
         }
+        // Of several types of probes, those count that have such a probe; if none has, all say why.
+        let earlier = std::mem::take(&mut self.diags);
+        let (mut fitting, mut missing) = (Diagnostics::new(), Diagnostics::new());
+        let before = self.out.len();
         for row in rows {
             let mut parts = parts.clone();
+            if pattern && row.provider == Provider::Tracepoint && parts.len() == 1 {
+                parts.insert(0, "*".into());
+            }
             if matches!(row.provider, Provider::Uprobe | Provider::Uretprobe) {
                 join_scopes(&mut parts);
             }
@@ -617,6 +624,7 @@ impl Expander<'_, '_> {
                     continue;
                 }
                 self.wrong_count(row, parts.len(), ap.span);
+                missing.merge(std::mem::take(&mut self.diags));
                 continue;
             }
             let at = at[..parts.len().min(at.len())].to_vec();
@@ -626,7 +634,23 @@ impl Expander<'_, '_> {
                 at,
                 span: ap.span,
             };
+            let found = self.out.len();
             (row.expand)(self, &ap);
+            let said = std::mem::take(&mut self.diags);
+            // A function that is only assumed to exist is not what a pattern means.
+            if pattern && !said.is_empty() {
+                self.out.truncate(found);
+            }
+            if self.out.len() > found {
+                fitting.merge(said);
+            } else {
+                missing.merge(said);
+            }
+        }
+        self.diags = earlier;
+        self.diags.merge(fitting);
+        if self.out.len() == before {
+            self.diags.merge(missing);
         }
     }
 
