@@ -168,6 +168,7 @@ pub fn compile(
             attach_btf: e.attach_btf.clone(),
         })
         .collect();
+    observer.stage(Stage::Regs, &mut || codegen::regs::dump(&lowered.module));
     let output = match codegen::generate(&lowered.module, &entries, &texts) {
         Ok(o) => o,
         Err(e) => {

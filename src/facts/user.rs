@@ -111,7 +111,10 @@ impl Files {
             path: path.to_string_lossy().into_owned(),
         };
         if !self.options.unsafe_ && ElfFile::open(&path).is_err() {
-            return Err(missing());
+            // A script, an archive: there, but nothing that has code to probe.
+            return Err(format!(
+                "uprobe target file '{target}' is not an ELF program or library"
+            ));
         }
         Ok(vec![file])
     }

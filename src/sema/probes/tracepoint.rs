@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::{Ap, Args, Expander, ProbeCx};
 use crate::env::wildcard;
+use crate::nearest::Nearest;
 use crate::object::{Attach, ProgramType};
 use crate::sema::env::{ArgField, ArgSource};
 use crate::sema::hir::Context;
@@ -20,7 +21,12 @@ pub(super) fn expand(ex: &mut Expander<'_, '_>, ap: &Ap) {
     let pattern = wildcard::is_pattern(category) || wildcard::is_pattern(event);
     let matches = ex.cx.facts.tracepoints(category, event);
     if matches.is_empty() {
-        return ex.no_match(ap, &format!("{category}:{event}"));
+        let near = if pattern {
+            Vec::new()
+        } else {
+            near(ex, category, event)
+        };
+        return ex.no_match_near(ap, &format!("{category}:{event}"), &near);
     }
     for (category, event) in matches {
         let mut cx = ProbeCx::new(ap.provider, ProgramType::Tracepoint, Context::Tracepoint);
@@ -49,6 +55,20 @@ pub(super) fn expand(ex: &mut Expander<'_, '_>, ap: &Ap) {
         let attach = Attach::Tracepoint { category, event };
         ex.attach_as(ap, name, attach, cx, pattern, false);
     }
+}
+
+/// Events that are spelt much like one that is not there: of its category, else of any.
+fn near(ex: &Expander<'_, '_>, category: &str, event: &str) -> Vec<String> {
+    let full = format!("{category}:{event}");
+    let mut near = Nearest::new(&full, 3);
+    let mut all = ex.cx.facts.tracepoints(category, "*");
+    if all.is_empty() {
+        all = ex.cx.facts.tracepoints("*", "*");
+    }
+    for (category, event) in all {
+        near.offer(&format!("{category}:{event}"));
+    }
+    near.into_names()
 }
 
 /// The record as a struct.
