@@ -164,6 +164,8 @@ pub struct Args {
     pub helper_warnings: bool,
     /// `--no-warnings`
     pub no_warnings: bool,
+    /// `--strict`
+    pub strict: bool,
     /// `-I`
     pub include_dirs: Vec<PathBuf>,
     /// `--include`
@@ -245,6 +247,7 @@ pub fn parse(argv: &[OsString]) -> Result<Args, Refusal> {
         quiet: m.is_set("quiet"),
         helper_warnings: m.count("warnings") > 0,
         no_warnings: m.is_set("no_warnings"),
+        strict: m.is_set("strict"),
         include_dirs: m.values("include_dir").map(PathBuf::from).collect(),
         includes: m.values("include").map(PathBuf::from).collect(),
         allow_unsafe: m.is_set("unsafe_mode"),

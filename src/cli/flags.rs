@@ -87,6 +87,7 @@ pub static FLAGS: &[Row] = rows! {
         buffering 'B' _ One("MODE"), "line, full or none (default: line)";
         quiet 'q' "quiet" Nothing, "Do not tell when probes are attached";
         warnings 'k' "warnings" Count, "Warn when reading memory or a map fails";
+        strict _ "strict" Nothing, "Exit with code 3 if anything was lost: events, updates, reads, stacks, runs";
         no_warnings _ "no-warnings" Nothing, "Suppress warnings";
         verbose 'v' _ Count, "Say more; with -l show arguments and fields";
     }

@@ -30,6 +30,8 @@ use crate::symbols::paths::PathResolver;
 
 /// A refused command line or script.
 pub const REFUSED: i32 = 1;
+/// The run lost something and `--strict` forbids that.
+pub const LOSSY: i32 = 3;
 /// Loading, attaching or running failed.
 pub const FAILED: i32 = 255;
 

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use super::args::{Args, Engine, Mode};
 use super::terminal::{colour, complain, say};
-use super::{FAILED, REFUSED, trials};
+use super::{FAILED, LOSSY, REFUSED, trials};
 use crate::env::machine::wall_clock_offset;
 use crate::env::{Env as _, HostEnv};
 use crate::error::{ErrorExt as _, Result};
@@ -72,8 +72,8 @@ fn start(object: Arc<Object>, args: &Args, env: Arc<HostEnv>, child: Option<Chil
         Box::new(std::io::stderr()),
         print_options(args, terminal),
     );
-    match args.engine {
-        Engine::User => interpret(&object, &mut printer, args, &env),
+    let code = match args.engine {
+        Engine::User => interpret(&object, &mut printer, args, &env)?,
         Engine::Kernel => {
             let options = Options {
                 pid: args.pid,
@@ -84,9 +84,13 @@ fn start(object: Arc<Object>, args: &Args, env: Arc<HostEnv>, child: Option<Chil
                 ..Options::default()
             };
             let mut session = Session::new(Arc::clone(&object), env, options)?;
-            Ok(session.run(&mut printer)?.code)
+            session.run(&mut printer)?.code
         }
-    }
+    };
+    Ok(match args.strict && printer.lost() > 0 {
+        true => LOSSY,
+        false => code,
+    })
 }
 
 /// How the options want things printed.

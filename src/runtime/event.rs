@@ -12,7 +12,7 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::process::{Command, Stdio};
 use std::{ffi::OsStr, fs::File};
 
-use losses::Losses;
+use losses::{Loss, Losses};
 
 use super::map::MapAccess;
 use super::output::mapprint::{self, Selection};
@@ -427,26 +427,58 @@ impl<'o> Printer<'o> {
         Ok(total)
     }
 
-    /// The last word on what never became a record: events that found no room, and failures
-    /// that were counted but not reported one by one.
+    /// How much of the run was lost, as of its end: events, map updates, reads, stacks, runs of
+    /// probes. Keys that were looked up in vain are none of it.
+    pub fn lost(&self) -> u64 {
+        self.losses.total(self.object)
+    }
+
+    /// The last word on what is not in the output: each place of the script that lost
+    /// something, once, unless each loss was told when it happened.
     fn sum_up_losses(&mut self, maps: &dyn MapAccess) -> Result<()> {
         let total = self.tell_losses(maps)?;
-        let object = self.object;
-        for (site, times) in object.sites.iter().zip(self.losses.unreported()) {
-            if times > 0 && self.reports(site.kind) {
-                let often = match times {
-                    1 => "once".to_owned(),
-                    n => format!("{n} times"),
-                };
-                let what = site_text(site, 0);
-                self.site_message(site, &format!("{what} (not reported: {often})"), None)?;
-            }
+        if !self.options.warnings {
+            return Ok(());
+        }
+        for loss in self
+            .losses
+            .summary(self.object, self.options.helper_warnings)
+        {
+            self.loss_message(&loss)?;
         }
         if total > 0 && self.options.format == Format::Text {
             let total = format!("Total lost event count: {total}");
             self.complain(|r, out| r.plain(Level::Warning, total.as_bytes(), out))?;
         }
         Ok(())
+    }
+
+    fn loss_message(&mut self, loss: &Loss) -> Result<()> {
+        let text = loss.text();
+        if self.options.format == Format::Text {
+            return self.complain(|r, out| {
+                r.at(Level::Warning, loss.loc, text.as_bytes(), None, &[], out);
+            });
+        }
+        let reporter = Reporter {
+            sources: &self.object.sources,
+            color: false,
+        };
+        let out = self.writer.buffer();
+        push_display(
+            out,
+            format_args!(
+                "{{\"type\": \"loss\", \"kind\": \"{}\", \"count\": {}, \"msg\": ",
+                loss.name(),
+                loss.times
+            ),
+        );
+        json::string(text.as_bytes(), out);
+        out.extend_from_slice(b", \"filename\": ");
+        json::string(reporter.file_name(loss.loc).as_bytes(), out);
+        let (line, col) = (loss.loc.line, loss.loc.col);
+        push_display(out, format_args!(", \"line\": {line}, \"col\": {col}}}\n"));
+        self.writer.wrote()
     }
 }
 
@@ -481,6 +513,18 @@ impl Sink for Printer<'_> {
 
     fn warning(&mut self, text: &str) -> Result<()> {
         self.message(Level::Warning, text)
+    }
+
+    fn dropped(&mut self, events: u64) -> Result<()> {
+        self.losses.dropped(events);
+        self.message(
+            Level::Warning,
+            &format!("{events} events that were still waiting at the end were dropped."),
+        )
+    }
+
+    fn skipped(&mut self, probe: &str, loc: Loc, times: u64) {
+        self.losses.skipped(probe, loc, times);
     }
 
     fn record(&mut self, bytes: &[u8], maps: &dyn MapAccess) -> Result<Flow> {

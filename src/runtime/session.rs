@@ -360,6 +360,7 @@ impl Session {
     /// A program that cannot be run, or a sink that fails.
     pub fn finish(&mut self, sink: &mut dyn Sink, stop: Stop) -> Result<Outcome> {
         self.end(sink, stop)?;
+        self.tell_missed(sink);
         sink.finish(&self.loaded.maps)?;
         let outcome = self.outcome(stop);
         // If it still runs, this tells it to end.
@@ -381,9 +382,7 @@ impl Session {
         // Whatever happened after exit() did not happen.
         let dropped = self.ring.as_mut().map_or(0, RingBuf::discard);
         if dropped > 0 && !exited {
-            sink.warning(&format!(
-                "{dropped} events that were still waiting at the end were dropped."
-            ))?;
+            sink.dropped(dropped as u64)?;
         }
         self.run_special(|a| *a == Attach::End)?;
         self.drain(sink)
@@ -438,16 +437,25 @@ impl Session {
     }
 
     /// How often the kernel did not run programs because they were running on the CPU already:
-    /// program names and counts, none that is zero (Linux 5.12).
-    pub fn missed(&self) -> Vec<(&str, u64)> {
-        let programs = self.loaded.object.programs.iter();
+    /// index of the program and count, none that is zero (Linux 5.12).
+    pub fn missed(&self) -> Vec<(usize, u64)> {
+        let programs = self.loaded.programs.iter().enumerate();
         programs
-            .zip(&self.loaded.programs)
-            .filter_map(|(p, l)| {
+            .filter_map(|(i, l)| {
                 let missed = bpf::prog_stats(l.fd.as_fd()).ok()?.recursion_misses;
-                (missed > 0).then_some((p.name.as_str(), missed))
+                (missed > 0).then_some((i, missed))
             })
             .collect()
+    }
+
+    /// Tells the sink of the runs that the kernel skipped.
+    fn tell_missed(&self, sink: &mut dyn Sink) {
+        for (program, times) in self.missed() {
+            let mut probes = self.loaded.object.attach.iter();
+            if let Some(p) = probes.find(|p| p.program.0 as usize == program) {
+                sink.skipped(&p.name, p.loc, times);
+            }
+        }
     }
 
     fn detach_where(&mut self, which: impl Fn(&Object, &Link) -> bool, release: Release) {

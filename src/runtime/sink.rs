@@ -6,6 +6,7 @@
 
 use super::map::MapAccess;
 use crate::error::Result;
+use crate::object::Loc;
 
 /// What the event loop does after a record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,6 +36,18 @@ pub trait Sink {
     fn warning(&mut self, _text: &str) -> Result<()> {
         Ok(())
     }
+
+    /// Records that nobody will hand over: they were still waiting when the run's time was up.
+    ///
+    /// # Errors
+    /// As for [`record`](Self::record).
+    fn dropped(&mut self, _events: u64) -> Result<()> {
+        Ok(())
+    }
+
+    /// So often the kernel did not run this probe, because BPF programs were already running on
+    /// the CPU. Called at the end, before [`finish`](Self::finish).
+    fn skipped(&mut self, _probe: &str, _loc: Loc, _times: u64) {}
 
     /// The process that the run is about exists and may have mapped more than before: the
     /// chance to learn what its addresses mean before it ends. Called now and then.

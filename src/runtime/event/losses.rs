@@ -3,11 +3,13 @@
 //! Every place that can fail has a counter; most failures are also records, but a record can be
 //! lost too.
 
+use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
 use crate::error::Result;
-use crate::object::{Object, SiteKind};
+use crate::object::{Loc, Object, Site, SiteKind};
 use crate::runtime::map::MapAccess;
+use crate::runtime::output::report::site_text;
 use crate::runtime::output::value::{u32_at, u64_at};
 
 /// Time between two looks at the counters while the run goes on.
@@ -24,6 +26,10 @@ pub(super) struct Losses {
     loses: Vec<bool>,
     /// Lost events that were told.
     told: u64,
+    /// Records that were not handed over.
+    dropped: u64,
+    /// Probes that the kernel did not run at times.
+    skipped: Vec<Loss>,
     next_look: Instant,
 }
 
@@ -36,6 +42,8 @@ impl Losses {
             reported: vec![0; object.sites.len()],
             loses: loses.collect(),
             told: 0,
+            dropped: 0,
+            skipped: Vec::new(),
             next_look: Instant::now() + PAUSE,
         }
     }
@@ -79,14 +87,143 @@ impl Losses {
         Ok((new, total))
     }
 
-    /// By site, as of the last look: failures other than lost events that were not reported.
-    pub fn unreported(&self) -> Vec<u64> {
-        let known = self.reported.iter().zip(&self.loses);
-        let each = self.counts.iter().zip(known);
-        each.map(|(count, (reported, loses))| match loses {
-            true => 0,
-            false => count.saturating_sub(*reported),
-        })
-        .collect()
+    /// Records that were not handed over.
+    pub fn dropped(&mut self, events: u64) {
+        self.dropped = self.dropped.saturating_add(events);
+    }
+
+    /// A probe that the kernel did not run so often.
+    pub fn skipped(&mut self, probe: &str, loc: Loc, times: u64) {
+        self.skipped.push(Loss {
+            what: What::Skipped(probe.to_owned()),
+            loc,
+            times,
+            more: false,
+        });
+    }
+
+    /// Everything that was lost, as of the last look.
+    pub fn total(&self, object: &Object) -> u64 {
+        let sites = object.sites.iter().zip(&self.counts);
+        let failed =
+            sites.filter(|(s, _)| !matches!(s.kind, SiteKind::MapLookup | SiteKind::Assert));
+        let failed = failed.map(|(_, n)| *n);
+        let skipped = self.skipped.iter().map(|l| l.times);
+        failed
+            .chain(skipped)
+            .fold(self.dropped, u64::saturating_add)
+    }
+
+    /// What was lost and not told when it happened, as of the last look: one for each kind and
+    /// place, in the order of the script. A probe that became several programs is one place.
+    pub fn summary(&self, object: &Object, lookups: bool) -> Vec<Loss> {
+        let mut losses = self.skipped.clone();
+        let mut at: HashMap<(SiteKind, Loc), usize> = HashMap::new();
+        let counts = self.counts.iter().zip(&self.reported);
+        for (site, (&count, &reported)) in object.sites.iter().zip(counts) {
+            let times = count.saturating_sub(reported);
+            if times == 0 || (site.kind == SiteKind::MapLookup && !lookups) {
+                continue;
+            }
+            let i = *at.entry((site.kind, site.loc)).or_insert_with(|| {
+                losses.push(Loss {
+                    what: What::Site(site.clone()),
+                    loc: site.loc,
+                    times: 0,
+                    more: false,
+                });
+                losses.len() - 1
+            });
+            losses[i].times = losses[i].times.saturating_add(times);
+            losses[i].more |= reported > 0;
+        }
+        losses.sort_by_key(|l| (l.loc.file, l.loc.line, l.loc.col));
+        losses
+    }
+}
+
+/// Something that a place of the script lost.
+#[derive(Clone, Debug)]
+pub(super) struct Loss {
+    what: What,
+    /// Where.
+    pub loc: Loc,
+    /// How often.
+    pub times: u64,
+    /// There were others, which were told.
+    more: bool,
+}
+
+#[derive(Clone, Debug)]
+enum What {
+    Site(Site),
+    /// A probe, by name.
+    Skipped(String),
+}
+
+impl Loss {
+    /// The kind, for programs to read.
+    pub fn name(&self) -> &'static str {
+        match &self.what {
+            What::Skipped(_) => "skipped_run",
+            What::Site(site) => match site.kind {
+                SiteKind::LostEvent => "lost_event",
+                SiteKind::MapFull => "map_full",
+                SiteKind::MapUpdate => "map_update",
+                SiteKind::MapLookup => "map_lookup",
+                SiteKind::Read => "failed_read",
+                SiteKind::Stack => "stack",
+                SiteKind::Scratch => "no_scratch",
+                SiteKind::DivideByZero => "divide_by_zero",
+                SiteKind::OutOfBounds => "out_of_bounds",
+                SiteKind::Helper => "helper",
+                SiteKind::Assert => "assert",
+            },
+        }
+    }
+
+    /// The kind and the number, for people.
+    pub fn text(&self) -> String {
+        let n = self.times;
+        let times = |one: &str, many: &str| {
+            let more = if self.more { "more " } else { "" };
+            format!("{n} {more}{}", if n == 1 { one } else { many })
+        };
+        let site = match &self.what {
+            What::Skipped(probe) => {
+                let runs = times("run", "runs");
+                return format!(
+                    "{runs} of {probe} skipped: the kernel was running a BPF program on this CPU"
+                );
+            }
+            What::Site(site) => site,
+        };
+        match site.kind {
+            SiteKind::LostEvent => {
+                let events = times("event", "events");
+                format!("{events} lost: the ring buffer was full")
+            }
+            SiteKind::MapUpdate => format!("{} failed", times("map update", "map updates")),
+            SiteKind::MapFull => {
+                format!("{} dropped: the map is full", times("update", "updates"))
+            }
+            SiteKind::Read => format!("{} of memory failed", times("read", "reads")),
+            SiteKind::Stack => format!("{} not stored", times("stack", "stacks")),
+            SiteKind::Scratch => format!(
+                "{} of the probe skipped: too many programs were nested on one CPU",
+                times("run", "runs")
+            ),
+            SiteKind::Helper => format!("{} of {} failed", times("call", "calls"), site.helper),
+            SiteKind::MapLookup
+            | SiteKind::DivideByZero
+            | SiteKind::OutOfBounds
+            | SiteKind::Assert => {
+                format!(
+                    "{} (not reported: {})",
+                    site_text(site, 0),
+                    times("time", "times")
+                )
+            }
+        }
     }
 }

@@ -94,11 +94,93 @@ fn losses_are_told_at_the_end() {
     };
     assert_eq!(
         build(Run::default()).1,
-        "Lost 7 events\nWARNING: Total lost event count: 7\n"
+        "Lost 7 events\n:0:0-1: WARNING: 7 events lost: the ring buffer was full\n\
+         WARNING: Total lost event count: 7\n"
     );
     assert_eq!(
         build(Run::json()).0,
-        "{\"type\": \"lost_events\", \"count\": 7, \"data\": {\"events\": 7}}\n"
+        "{\"type\": \"lost_events\", \"count\": 7, \"data\": {\"events\": 7}}\n\
+         {\"type\": \"loss\", \"kind\": \"lost_event\", \"count\": 7, \"msg\": \
+         \"7 events lost: the ring buffer was full\", \"filename\": \"\", \"line\": 0, \
+         \"col\": 0}\n"
+    );
+    let mut quiet = Run::default();
+    quiet.options.warnings = false;
+    assert_eq!(build(quiet).1, "Lost 7 events\n");
+}
+
+/// A run with these failures: kind, line, times.
+fn failing(sites: &[(SiteKind, u32, u64)]) -> Run {
+    let mut r = Run::default();
+    let c = r.map("counters", None, MapValue::Plain(Layout::None), (4, 8));
+    r.object.maps[0].role = MapRole::Counters;
+    r.object.counters_map = Some(MapId(c));
+    r.object.sources.push(("a.bt".into(), "x\ny\n".into()));
+    for (i, &(kind, line, times)) in sites.iter().enumerate() {
+        r.object.sites.push(Site {
+            kind,
+            helper: "helper".into(),
+            loc: Loc {
+                file: 0,
+                line,
+                col: 1,
+                end_line: line,
+                end_col: 2,
+            },
+            expanded_from: vec![],
+            message: String::new(),
+        });
+        r.maps
+            .put(c, &(i as u32).to_ne_bytes(), &words(&[times as i64, 0]));
+    }
+    r
+}
+
+#[test]
+fn each_place_is_summed_up_once_in_the_order_of_the_script() {
+    let sites = [
+        (SiteKind::Stack, 2, 2),
+        (SiteKind::Read, 1, 1),
+        (SiteKind::Read, 1, 4),
+        (SiteKind::Scratch, 1, 0),
+        (SiteKind::MapLookup, 1, 9),
+    ];
+    assert_eq!(
+        failing(&sites).run().1,
+        "a.bt:1:1-2: WARNING: 5 reads of memory failed\nx\n~\n\
+         a.bt:2:1-2: WARNING: 2 stacks not stored\ny\n~\n"
+    );
+}
+
+#[test]
+fn skipped_runs_and_dropped_records_count_as_lost() {
+    let r = failing(&[(SiteKind::MapLookup, 1, 9), (SiteKind::Read, 1, 1)]);
+    let err = Text::default();
+    let mut printer = Printer::new(
+        &r.object,
+        Names::new(Box::new(NoSymbols), Clocks::default()),
+        Writer::new(Box::new(Text::default()), Buffering::Line),
+        Box::new(err.clone()),
+        Options::default(),
+    );
+    let loc = Loc {
+        line: 2,
+        col: 1,
+        end_line: 2,
+        end_col: 2,
+        file: 0,
+    };
+    printer.skipped("kprobe:f", loc, 3);
+    printer.dropped(5).unwrap();
+    printer.finish(&r.maps).unwrap();
+    assert_eq!(printer.lost(), 9);
+    let text = String::from_utf8(err.0.borrow().clone()).unwrap();
+    assert!(
+        text.contains(
+            "a.bt:2:1-2: WARNING: 3 runs of kprobe:f skipped: the kernel was running a BPF \
+             program on this CPU\ny\n~\n"
+        ),
+        "{text}"
     );
 }
 

@@ -1,0 +1,9 @@
+//! The promises of docs/guarantees.md, held against the program as it is run.
+//!
+//! Everything goes through the `rtrace` binary. What needs BPF says so and is skipped where it is
+//! not to be had.
+
+mod accounted;
+#[path = "../support/kernel.rs"]
+mod kernel;
+mod run;
