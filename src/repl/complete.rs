@@ -113,7 +113,7 @@ impl Candidates {
                     // One part at a time, as a shell completes folders.
                     let more = line.get(rest.len()..).and_then(|m| m.find(':'));
                     let end = more.map_or(line.len(), |i| rest.len() + i + 1);
-                    if !found.last().is_some_and(|p| p.replacement == line[..end]) {
+                    if found.last().is_none_or(|p| p.replacement != line[..end]) {
                         found.push(plain(line[..end].to_owned()));
                     }
                 }

@@ -170,7 +170,7 @@ impl Console {
     }
 
     /// Lines that were not shown since the start.
-    pub fn dropped(&self) -> u64 {
+    pub fn dropped_in_all(&self) -> u64 {
         self.state().total_dropped
     }
 
@@ -218,7 +218,7 @@ mod tests {
         let text = console.next(&mut told).unwrap();
         assert!(text.len() < LIMIT + 100);
         assert!(text.ends_with(&format!("1234567\n[{} lines not shown]\n", lines / 2)));
-        assert_eq!(console.dropped(), lines as u64 / 2);
+        assert_eq!(console.dropped_in_all(), lines as u64 / 2);
     }
 
     #[test]

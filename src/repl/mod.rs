@@ -380,7 +380,7 @@ impl Repl {
             let first = first.unwrap_or_default();
             let _ = writeln!(text, "[{}] {state}: {first}{more}", item.number);
         }
-        let dropped = self.console.dropped();
+        let dropped = self.console.dropped_in_all();
         if dropped > 0 {
             let _ = writeln!(text, "{dropped} lines of output were not shown");
         }
