@@ -4,6 +4,7 @@
 //! not to be had.
 
 mod accounted;
+mod exact;
 #[path = "../support/kernel.rs"]
 mod kernel;
 mod run;

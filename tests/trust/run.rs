@@ -1,6 +1,8 @@
 //! Running rtrace and the programs it traces.
 
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
+use std::sync::OnceLock;
 
 /// What a run left behind.
 #[derive(Debug)]
@@ -29,4 +31,27 @@ pub fn run(args: &[&str]) -> Done {
         err: text(out.stderr),
         code: out.status.code(),
     }
+}
+
+/// The program whose threads call `tick(n)`, built; `None` (and a word about it) if there is no
+/// C compiler.
+pub fn threads() -> Option<PathBuf> {
+    static BUILT: OnceLock<Option<PathBuf>> = OnceLock::new();
+    let build = || {
+        let source = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/e2e/threads.c");
+        let to = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("trust-threads");
+        let status = Command::new("cc")
+            .args(["-O1", "-pthread", "-o"])
+            .arg(&to)
+            .arg(source)
+            .status();
+        match status {
+            Ok(s) if s.success() => Some(to),
+            other => {
+                eprintln!("skipped: no C compiler: {other:?}");
+                None
+            }
+        }
+    };
+    BUILT.get_or_init(build).clone()
 }
