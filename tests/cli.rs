@@ -136,3 +136,12 @@ fn a_command_does_not_limit_events_to_itself() {
     }
     assert!(out.starts_with("true\n"), "{out}");
 }
+
+#[test]
+fn a_variable_that_find_declares_is_zero_when_nothing_is_found() {
+    let program = "begin { @a[1] = 2; if (find(@a, 1, $x)) { print($x) } \
+                   if (!find(@a, 7, $y)) { print($y) } \
+                   let $k = 9; if (!find(@a, 5, $k)) { print($k) } clear(@a); exit() }";
+    let (out, err, code) = run(&["-q", "--engine=user", "-e", program]);
+    assert_eq!((out.as_str(), code), ("2\n0\n9\n\n\n", 0), "{err}");
+}

@@ -42,7 +42,8 @@ pub static ROWS: &[Builtin] = &[
         lower: Lowering::Scalar(map::has_key),
         ..Builtin::ROW
     },
-    // Lowering: [MapElem, Local] -> bool; the variable has the map's value type.
+    // Lowering: [MapElem, Local, Int(1 if this call declares it)] -> bool; the variable has the
+    // map's value type and is zero if it is declared and nothing is found.
     Builtin {
         name: "find",
         usage: "find(map, key, $variable)",

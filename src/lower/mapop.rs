@@ -500,8 +500,14 @@ impl<'a> Fx<'_, 'a> {
         v
     }
 
-    /// `find(@m, k, $v)`
-    pub(super) fn map_find(&mut self, map: MapRef, key: Option<&'a Expr>, local: LocalId) -> Value {
+    /// `find(@m, k, $v)`; a variable that it declares is zero if there is no such key.
+    pub(super) fn map_find(
+        &mut self,
+        map: MapRef,
+        key: Option<&'a Expr>,
+        local: LocalId,
+        declares: bool,
+    ) -> Value {
         let plan = self.plan(map);
         let mark = self.mark();
         let key = self.key(&plan, key);
@@ -529,6 +535,12 @@ impl<'a> Fx<'_, 'a> {
         self.b.jump(join, &[one]);
         self.b.switch_to(none);
         let zero = self.b.iconst(0);
+        if declares && (plan.agg().is_some() || ty.is_scalar()) {
+            self.set_scalar_local(local, zero);
+        } else if declares {
+            let (dst, size) = (self.local_addr(local), self.size(&ty));
+            self.zero(dst, size);
+        }
         self.b.jump(join, &[zero]);
         self.b.switch_to(join);
         self.release(mark);

@@ -9,7 +9,7 @@ use crate::sema::hir::{Arg, Call};
 use crate::types::Type;
 
 use super::super::fx::Fx;
-use super::{elem, expr, map_arg};
+use super::{elem, expr, int, map_arg};
 
 /// `clear`
 pub fn clear<'a>(fx: &mut Fx<'_, 'a>, call: &'a Call) {
@@ -39,7 +39,7 @@ pub fn has_key<'a>(fx: &mut Fx<'_, 'a>, call: &'a Call, _: &Type) -> Value {
 pub fn find<'a>(fx: &mut Fx<'_, 'a>, call: &'a Call, _: &Type) -> Value {
     let (map, key) = elem(call, 0);
     match call.args.get(1) {
-        Some(Arg::Local(local)) => fx.map_find(map, key, *local),
+        Some(Arg::Local(local)) => fx.map_find(map, key, *local, int(call, 2) != 0),
         other => unreachable!("find: {other:?} is no variable"),
     }
 }

@@ -89,9 +89,9 @@ fn find(call: &mut Call<'_, '_>) -> Option<Expr> {
             "find() expects a scratch variable as third argument",
         );
     };
-    let id = match call.c.lookup(v) {
-        Some(id) => id,
-        None => call.c.assigned_var(v, e.id),
+    let (id, declares) = match call.c.lookup(v) {
+        Some(id) => (id, false),
+        None => (call.c.assigned_var(v, e.id), true),
     };
     call.c.local(id).used = true;
     call.c.local(id).assigned = true;
@@ -109,7 +109,12 @@ fn find(call: &mut Call<'_, '_>) -> Option<Expr> {
         loc: call.loc,
     };
     call.c.assign_local(id, shape, e.span)?;
-    call.make(vec![Arg::MapElem(map, key), Arg::Local(id)], Type::Bool)
+    let args = vec![
+        Arg::MapElem(map, key),
+        Arg::Local(id),
+        Arg::Int(i64::from(declares)),
+    ];
+    call.make(args, Type::Bool)
 }
 
 fn len(call: &mut Call<'_, '_>) -> Option<Expr> {
