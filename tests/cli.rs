@@ -145,3 +145,16 @@ fn a_variable_that_find_declares_is_zero_when_nothing_is_found() {
     let (out, err, code) = run(&["-q", "--engine=user", "-e", program]);
     assert_eq!((out.as_str(), code), ("2\n0\n9\n\n\n", 0), "{err}");
 }
+
+#[test]
+fn listing_a_script_shows_what_it_attaches() {
+    let file = std::env::temp_dir().join(format!("rtrace-list-{}.bt", std::process::id()));
+    std::fs::write(&file, "begin { } interval:ms:5 { } software:dummy:1 { }").unwrap();
+    let (out, err, code) = run(&["-l", file.to_str().unwrap()]);
+    std::fs::remove_file(&file).unwrap();
+    assert_eq!(
+        (out.as_str(), code),
+        ("interval:ms:\nsoftware:dummy:1\n", 0),
+        "{err}"
+    );
+}

@@ -40,7 +40,7 @@ pub fn main(argv: &[OsString]) -> i32 {
     if let Some(code) = argv.get(1).and_then(|name| commands::run(name, &argv[2..])) {
         return code;
     }
-    let args = match args::parse(argv) {
+    let mut args = match args::parse(argv) {
         Ok(args) => args,
         Err(refusal) => {
             complain(&refusal.message);
@@ -50,6 +50,11 @@ pub fn main(argv: &[OsString]) -> i32 {
             return REFUSED;
         }
     };
+    // What `-l` lists may be the probes of a script.
+    let script = args.search.as_deref().map(std::path::Path::new);
+    if let Some(file) = script.filter(|path| path.is_file()) {
+        args.program = Some(Program::File(file.to_owned()));
+    }
     dispatch(&args, argv)
 }
 
