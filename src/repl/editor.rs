@@ -2,12 +2,15 @@
 
 use std::borrow::Cow;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use rustyline::completion::{Completer, Pair};
 use rustyline::highlight::{CmdKind, Highlighter};
 use rustyline::hint::{Hint, Hinter};
 use rustyline::validate::{ValidationContext, ValidationResult, Validator};
-use rustyline::{Context, Helper, Result};
+use rustyline::{
+    Cmd, ConditionalEventHandler, Context, Event, EventContext, Helper, RepeatCount, Result,
+};
 
 use super::commands;
 use super::complete::Candidates;
@@ -106,6 +109,20 @@ impl Highlighter for Assistant {
 
     fn highlight_char(&self, _: &str, _: usize, kind: CmdKind) -> bool {
         self.colour && kind != CmdKind::MoveCursor
+    }
+}
+
+/// Notes what Ctrl-C was pressed on, and leaves the rest to the editor.
+pub struct Interrupt {
+    /// Whether the line was empty.
+    pub on_empty: Arc<AtomicBool>,
+}
+
+impl ConditionalEventHandler for Interrupt {
+    fn handle(&self, _: &Event, _: RepeatCount, _: bool, ctx: &EventContext<'_>) -> Option<Cmd> {
+        self.on_empty
+            .store(ctx.line().is_empty(), Ordering::Relaxed);
+        None
     }
 }
 

@@ -26,11 +26,12 @@ use std::fmt::Write as _;
 use std::io::IsTerminal as _;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
-use rustyline::Editor;
 use rustyline::config::{CompletionType, Config};
 use rustyline::error::ReadlineError;
 use rustyline::history::FileHistory;
+use rustyline::{Editor, EventHandler, KeyEvent};
 
 use crate::builtins;
 use crate::cli::args::{Args, Engine};
@@ -103,6 +104,14 @@ fn session(args: &Args, script: Option<Input>) -> Result<i32> {
     let candidates = Arc::new(Candidates::new(env, args.pid));
     let history = history::file();
     let mut editor = line_editor(Arc::clone(&candidates)).map_err(terminal)?;
+    let interrupted_empty = Arc::new(AtomicBool::new(false));
+    let on_interrupt = editor::Interrupt {
+        on_empty: Arc::clone(&interrupted_empty),
+    };
+    editor.bind_sequence(
+        KeyEvent::ctrl('C'),
+        EventHandler::Conditional(Box::new(on_interrupt)),
+    );
     if let Some(file) = &history {
         // A history that cannot be read is an empty one.
         let _ = editor.load_history(file);
@@ -129,6 +138,7 @@ fn session(args: &Args, script: Option<Input>) -> Result<i32> {
         candidates,
         draft: None,
         history: Vec::new(),
+        interrupted_empty,
     };
     if let Some(script) = script
         && let Err(text) = repl.script(&script.text)
@@ -171,6 +181,8 @@ struct Repl {
     /// Text that the next line starts with: what `edit N` is about.
     draft: Option<String>,
     history: Vec<String>,
+    /// Whether the last Ctrl-C was pressed on an empty line.
+    interrupted_empty: Arc<AtomicBool>,
 }
 
 /// Whether the session goes on.
@@ -212,7 +224,8 @@ impl Repl {
                     }
                 }
                 Err(ReadlineError::Interrupted) => {
-                    if self.console.mute(true) {
+                    let stop = self.interrupted_empty.load(Ordering::Relaxed);
+                    if stop && self.console.mute(true) {
                         self.console.say("Output stopped; Enter lets it go on.\n");
                     }
                 }

@@ -325,6 +325,8 @@ impl Tracer {
         let body = statement(text)?;
         // A value is printed; what has none is just run.
         let printed = format!("begin {{ print({text}) }}");
+        // A map that starts with a small number shall be able to count on.
+        let text = widened(text);
         let plain = format!("begin {{ {text}; }}");
         let order = match body {
             Body::Statement => vec![&plain],
@@ -526,6 +528,31 @@ fn statement(text: &str) -> Result<Body, Refused> {
         },
         _ => Body::Statement,
     })
+}
+
+/// A statement that assigns a number to a map, with the number as a 64-bit one: what a literal
+/// has is the least that holds it, and the map's type would change with the next larger one.
+fn widened(text: &str) -> String {
+    use syntax::ast::{ExprKind, StmtKind};
+    const HEAD: &str = "begin { ";
+    let script = format!("{HEAD}{text}; }}");
+    let parsed = syntax::parse(crate::source::FileId(0), &script);
+    let mut out = text.to_owned();
+    let probe = parsed.program.probes().next();
+    if let Some(probe) = probe
+        && let [statement] = probe.body.stmts.as_slice()
+        && let StmtKind::Assign {
+            target,
+            op: None,
+            value,
+            ..
+        } = &statement.kind
+        && matches!(target.kind, ExprKind::Map(_) | ExprKind::MapElem { .. })
+        && let ExprKind::Int(_) = value.kind
+    {
+        out.insert_str(value.span.lo as usize - HEAD.len(), "(int64)");
+    }
+    out
 }
 
 /// Cuts a typed text into items.

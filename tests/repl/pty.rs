@@ -1,0 +1,236 @@
+//! A pseudo-terminal with rtrace on it.
+
+use std::fs::File;
+use std::io::{Read as _, Write as _};
+use std::os::fd::{FromRawFd as _, OwnedFd};
+use std::os::unix::process::CommandExt as _;
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::sync::{Arc, Condvar, Mutex};
+use std::time::{Duration, Instant};
+
+/// How long a text may take to appear: only a failure waits that long.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A folder of the test's own.
+pub struct Dir(PathBuf);
+
+impl Dir {
+    pub fn new(name: &str) -> Self {
+        let dir = std::env::temp_dir().join(format!("rtrace-repl-{name}-{}", std::process::id()));
+        std::fs::create_dir_all(&dir).unwrap();
+        Self(dir)
+    }
+
+    pub fn path(&self, name: &str) -> String {
+        self.0.join(name).display().to_string()
+    }
+}
+
+impl Drop for Dir {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+/// Runs rtrace without a terminal and returns what it printed.
+pub fn rtrace(args: &[&str]) -> String {
+    let run = Command::new(env!("CARGO_BIN_EXE_rtrace"))
+        .args(args)
+        .output();
+    let out = run.unwrap();
+    let err = String::from_utf8_lossy(&out.stderr).into_owned();
+    String::from_utf8(out.stdout).unwrap() + &err
+}
+
+/// What came out of the terminal, without escape sequences.
+#[derive(Default)]
+struct Screen {
+    text: String,
+    /// An escape sequence that is not complete.
+    escape: Vec<u8>,
+    bytes: Vec<u8>,
+    closed: bool,
+}
+
+impl Screen {
+    fn feed(&mut self, bytes: &[u8]) {
+        for &b in bytes {
+            if !self.escape.is_empty() {
+                self.escape.push(b);
+                let done = match self.escape.get(1) {
+                    Some(b'[') => self.escape.len() > 2 && (0x40..=0x7e).contains(&b),
+                    Some(b']') => b == 7,
+                    _ => true,
+                };
+                if done {
+                    self.escape.clear();
+                }
+            } else if b == 0x1b {
+                self.escape.push(b);
+            } else if b != b'\r' {
+                self.bytes.push(b);
+            }
+        }
+        self.text = String::from_utf8_lossy(&self.bytes).into_owned();
+    }
+}
+
+/// rtrace on a terminal.
+pub struct Terminal {
+    child: Child,
+    keyboard: File,
+    screen: Arc<(Mutex<Screen>, Condvar)>,
+    /// How much of the text was looked at.
+    seen: usize,
+    /// Whether that ends with a prompt.
+    at_prompt: bool,
+}
+
+impl Terminal {
+    /// Starts rtrace and waits for its prompt.
+    pub fn start(dir: &Dir, args: &[&str]) -> Self {
+        let (mut master, mut slave) = (-1, -1);
+        let size = libc::winsize {
+            ws_row: 50,
+            ws_col: 220,
+            ws_xpixel: 0,
+            ws_ypixel: 0,
+        };
+        let null = std::ptr::null_mut::<u8>();
+        // SAFETY: all pointers are null or to what outlives the call.
+        let made =
+            unsafe { libc::openpty(&mut master, &mut slave, null.cast(), null.cast(), &size) };
+        assert_eq!(made, 0, "openpty");
+        // SAFETY: both descriptors are new and ours.
+        let (master, slave) =
+            unsafe { (OwnedFd::from_raw_fd(master), OwnedFd::from_raw_fd(slave)) };
+        let mut command = Command::new(env!("CARGO_BIN_EXE_rtrace"));
+        command
+            .args(args)
+            .env("TERM", "xterm")
+            .env("NO_COLOR", "1")
+            .env("XDG_STATE_HOME", dir.path("state"))
+            .stdin(Stdio::from(slave.try_clone().unwrap()))
+            .stdout(Stdio::from(slave.try_clone().unwrap()))
+            .stderr(Stdio::from(slave));
+        // SAFETY: between fork and exec only these two system calls are made.
+        unsafe {
+            command.pre_exec(|| {
+                if libc::setsid() < 0 || libc::ioctl(0, libc::TIOCSCTTY, 0) < 0 {
+                    return Err(std::io::Error::last_os_error());
+                }
+                Ok(())
+            });
+        }
+        let child = command.spawn().unwrap();
+        drop(command);
+        let keyboard = File::from(master);
+        let mut output = keyboard.try_clone().unwrap();
+        let screen: Arc<(Mutex<Screen>, Condvar)> = Arc::default();
+        let shared = Arc::clone(&screen);
+        std::thread::spawn(move || {
+            let mut buffer = [0; 4096];
+            loop {
+                let n = output.read(&mut buffer).unwrap_or(0);
+                let (screen, changed) = &*shared;
+                let mut screen = screen.lock().unwrap();
+                screen.feed(&buffer[..n]);
+                screen.closed = n == 0;
+                changed.notify_all();
+                if n == 0 {
+                    return;
+                }
+            }
+        });
+        let mut terminal = Self {
+            child,
+            keyboard,
+            screen,
+            seen: 0,
+            at_prompt: false,
+        };
+        terminal.prompt();
+        terminal
+    }
+
+    /// Presses keys.
+    pub fn keys(&mut self, text: &str) {
+        self.at_prompt = false;
+        self.keyboard.write_all(text.as_bytes()).unwrap();
+    }
+
+    /// Types a line, at the next prompt: what is typed while a command runs is for the command.
+    pub fn line(&mut self, text: &str) {
+        if !self.at_prompt {
+            self.prompt();
+        }
+        self.keys(text);
+        self.keys("\r");
+    }
+
+    /// Waits for a prompt to which nothing is typed yet.
+    pub fn prompt(&mut self) {
+        self.wait_for("a prompt", |text| {
+            text.ends_with("rtrace> ").then_some(text.len())
+        });
+        self.at_prompt = true;
+    }
+
+    /// Waits for a text after what was seen before.
+    pub fn expect(&mut self, wanted: &str) {
+        self.wait_for(wanted, |text| Some(text.find(wanted)? + wanted.len()));
+    }
+
+    /// Waits for a text with a number after it.
+    pub fn number_after(&mut self, wanted: &str) -> u64 {
+        let mut number = 0;
+        self.wait_for(wanted, |text| {
+            text.match_indices(wanted).find_map(|(at, _)| {
+                let rest = &text[at + wanted.len()..];
+                let end = rest.find(|c: char| !c.is_ascii_digit())?;
+                number = rest[..end].parse().ok()?;
+                Some(at + wanted.len() + end)
+            })
+        });
+        number
+    }
+
+    fn wait_for(&mut self, what: &str, mut found: impl FnMut(&str) -> Option<usize>) {
+        let end = Instant::now() + PATIENCE;
+        let (screen, changed) = &*self.screen;
+        let mut screen = screen.lock().unwrap();
+        loop {
+            if let Some(at) = found(&screen.text[self.seen..]) {
+                self.seen += at;
+                return;
+            }
+            let left = end.saturating_duration_since(Instant::now());
+            if screen.closed || left.is_zero() {
+                panic!("waited for {what:?}; the terminal shows:\n{}", screen.text);
+            }
+            screen = changed.wait_timeout(screen, left).unwrap().0;
+        }
+    }
+
+    /// Waits for the end of rtrace and gives its exit code.
+    pub fn wait(&mut self) -> i32 {
+        let end = Instant::now() + PATIENCE;
+        let (screen, changed) = &*self.screen;
+        let mut screen = screen.lock().unwrap();
+        while !screen.closed {
+            let left = end.saturating_duration_since(Instant::now());
+            assert!(!left.is_zero(), "rtrace does not end:\n{}", screen.text);
+            screen = changed.wait_timeout(screen, left).unwrap().0;
+        }
+        drop(screen);
+        self.child.wait().unwrap().code().unwrap_or(-1)
+    }
+}
+
+impl Drop for Terminal {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
