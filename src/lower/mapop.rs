@@ -387,12 +387,14 @@ impl<'a> Fx<'_, 'a> {
     }
 
     /// Goes through the buckets of a keyed histogram: `visit` runs for each with the whole
-    /// key in place and gives 1 to be counted; the sum is the result.
+    /// key in place and gives 1 to be counted; the sum is the result. It may also end the walk
+    /// by going to the block it is given, with the result. Its result must not be known to the
+    /// verifier, which would tell the ways through the loop apart by their sums.
     fn each_bucket(
         &mut self,
         plan: &MapPlan,
         key: Addr,
-        visit: &mut dyn FnMut(&mut Self, Addr) -> Value,
+        visit: &mut dyn FnMut(&mut Self, Addr, Block) -> Value,
     ) -> Value {
         let buckets = match plan.agg().map(|a| a.kind) {
             Some(crate::types::AggKind::Hist { bits }) => maps::hist_buckets(bits),
@@ -429,7 +431,7 @@ impl<'a> Fx<'_, 'a> {
         self.b.switch_to(body);
         let at = key.plus(plan.full_key_size - 8);
         self.b.store(MemTy::DW, at.ptr, at.off, i);
-        let hit = visit(self, key);
+        let hit = visit(self, key, done);
         let next = self.b.add_imm(i, 1);
         let n = self.b.add(n, hit);
         self.b.jump(head, &[next, n]);
@@ -452,18 +454,23 @@ impl<'a> Fx<'_, 'a> {
         }
         let mark = self.mark();
         let key = self.key(&plan, key);
-        let mut delete = |fx: &mut Self, key: Addr| {
+        let delete = |fx: &mut Self, key: Addr| {
             let fd = fx.b.map_fd(plan.id);
             let k = fx.pointer(key);
-            let code = fx.b.call(helper::MAP_DELETE_ELEM, &[fd, k], Ty::Scalar);
-            let zero = fx.b.iconst(0);
-            fx.select_bool(Cond::Eq, code, zero)
+            fx.b.call(helper::MAP_DELETE_ELEM, &[fd, k], Ty::Scalar)
         };
         let v = if plan.storage == AggStorage::Keyed {
-            let n = self.each_bucket(&plan, key, &mut delete);
+            let n = self.each_bucket(&plan, key, &mut |fx, key, _| {
+                // 0 becomes 1, a negative code 0; no branch.
+                let code = delete(fx, key);
+                let sign = fx.b.bin_imm(IrOp::Ashr, code, 63);
+                fx.b.add_imm(sign, 1)
+            });
             self.truth(n)
         } else {
-            delete(self, key)
+            let code = delete(self, key);
+            let zero = self.b.iconst(0);
+            self.select_bool(Cond::Eq, code, zero)
         };
         self.release(mark);
         v
@@ -485,16 +492,21 @@ impl<'a> Fx<'_, 'a> {
         let plan = self.plan(map);
         let mark = self.mark();
         let key = self.key(&plan, key);
-        let mut has = |fx: &mut Self, key: Addr| {
-            let p = fx.lookup(&plan, key);
-            let zero = fx.b.iconst(0);
-            fx.select_bool(Cond::Ne, p, zero)
-        };
         let v = if plan.storage == AggStorage::Keyed {
-            let n = self.each_bucket(&plan, key, &mut has);
-            self.truth(n)
+            self.each_bucket(&plan, key, &mut |fx, key, done| {
+                let p = fx.lookup(&plan, key);
+                let (zero, one) = (fx.b.iconst(0), fx.b.iconst(1));
+                let next = fx.b.new_block();
+                let (found, on) = ((done, &[one][..]), (next, &[][..]));
+                let w = crate::ir::Width::W64;
+                fx.b.br_w(Cond::Ne, w, p, zero, found, on, false);
+                fx.b.switch_to(next);
+                zero
+            })
         } else {
-            has(self, key)
+            let p = self.lookup(&plan, key);
+            let zero = self.b.iconst(0);
+            self.select_bool(Cond::Ne, p, zero)
         };
         self.release(mark);
         v

@@ -354,7 +354,8 @@ impl Checker<'_> {
                 }
                 continue;
             }
-            if !m.written {
+            // Assigned from itself alone, a map has no type.
+            if !m.written || m.value.is_none() {
                 let text = format!("Undefined map: {}", m.name);
                 let (spans, name) = (m.read_at.clone(), m.name.clone());
                 let written: Vec<String> = self
