@@ -354,8 +354,7 @@ impl Checker<'_> {
                 }
                 continue;
             }
-            // Assigned from itself alone, a map has no type.
-            if !m.written || m.value.is_none() {
+            if !m.written {
                 let text = format!("Undefined map: {}", m.name);
                 let (spans, name) = (m.read_at.clone(), m.name.clone());
                 let written: Vec<String> = self
