@@ -377,7 +377,7 @@ impl Gen {
         let before = self.vars.len();
         let mut body = self.first_vars();
         for map in self.maps.clone() {
-            body.push(self.store_to(&map));
+            body.push(self.first_store(&map));
         }
         let n = self.rng.between(2, 14);
         body.extend(self.stmts(n));
@@ -419,7 +419,7 @@ impl Gen {
         let n = self.rng.between(1, 5);
         let mut body = self.first_vars();
         let own = self.maps[0].clone();
-        body.push(self.store_to(&own));
+        body.push(self.first_store(&own));
         body.extend(self.stmts(n));
         body.extend(self.last_prints());
         self.vars.clear();

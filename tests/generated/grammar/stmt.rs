@@ -137,7 +137,15 @@ impl Gen {
         }
     }
 
-    pub(super) fn store_to(&mut self, map: &Map) -> Node {
+    /// A store of a value that comes from no map: it gives the map its type.
+    pub(super) fn first_store(&mut self, map: &Map) -> Node {
+        let outer = std::mem::replace(&mut self.place.unordered, true);
+        let node = self.store_to(map);
+        self.place.unordered = outer;
+        node
+    }
+
+    fn store_to(&mut self, map: &Map) -> Node {
         let to = self.element(map, 2);
         match &map.value {
             Value::Agg(call, _) => {
