@@ -394,7 +394,6 @@ impl Repl {
             let _ = writeln!(text, "[{}] {state}: {first}{more}", item.number);
         }
         let dropped = self.console.dropped_in_all();
-        let dropped = self.console.dropped_in_all();
         if dropped > 0 {
             let _ = writeln!(text, "{dropped} lines of output were not shown");
         }
