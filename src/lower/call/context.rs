@@ -60,11 +60,13 @@ pub fn gid<'a>(fx: &mut Fx<'_, 'a>, _: &'a Call, _: &Type) -> Value {
     fx.b.bin_imm(BinOp::Lshr, v, 32)
 }
 
-/// `comm`: the helper pads with zeros.
+/// `comm`. The helper of older kernels (6.1 is one) leaves what follows the name as it was,
+/// and as a key the bytes there count.
 pub fn comm<'a>(fx: &mut Fx<'_, 'a>, call: &'a Call, _: &Type, dst: Addr) {
     if !call.args.is_empty() {
         fx.unsupported(call);
     }
+    fx.zero(dst, 16);
     let p = fx.pointer(dst);
     let n = fx.b.iconst(16);
     fx.b.call(helper::GET_CURRENT_COMM, &[p, n], Ty::Scalar);
