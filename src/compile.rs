@@ -104,7 +104,8 @@ pub fn compile(
     let parsed = syntax::parse(file, &text);
     diags.merge(parsed.diags);
     let program = imports::resolve(parsed.program, file, sources, options.loader, &mut diags);
-    let program = syntax::expand::expand(program, None, &mut diags);
+    let mut program = syntax::expand::expand(program, None, &mut diags);
+    syntax::join::join(&mut program);
     clock.took("parse", observer);
     observer.stage(Stage::Ast, &mut || syntax::print::dump(&program));
     if diags.has_errors() {

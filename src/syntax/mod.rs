@@ -9,6 +9,7 @@ pub mod expand;
 #[cfg(test)]
 mod fuzz;
 pub mod imports;
+pub mod join;
 mod parse;
 pub mod print;
 pub mod visit;
