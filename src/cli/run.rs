@@ -100,6 +100,7 @@ pub(crate) fn print_options(args: &Args, terminal: bool) -> PrintOptions {
         warnings: !args.no_warnings,
         helper_warnings: args.helper_warnings,
         terminal,
+        error_terminal: std::io::stderr().is_terminal(),
         color: colour(),
     }
 }

@@ -51,7 +51,8 @@ impl Child {
         let mut command = Command::new(path);
         std::os::unix::process::CommandExt::arg0(&mut command, name);
         command.args(args);
-        let mut child = process::spawn_stopped(command)?;
+        let user = invoking_user(process::effective_user(), |name| std::env::var(name).ok());
+        let mut child = process::spawn_stopped(command, user)?;
         match wait::pidfd_open(child.id()) {
             Ok(pidfd) => Ok(Self {
                 child,
@@ -114,6 +115,23 @@ impl Drop for Child {
             }
         }
     }
+}
+
+/// Who called sudo, if it was called and by someone else than root; only for root itself.
+fn invoking_user(effective: u32, env: impl Fn(&str) -> Option<String>) -> Option<process::User> {
+    if effective != 0 {
+        return None;
+    }
+    let id = |name| env(name)?.parse::<u32>().ok();
+    let (uid, gid) = (id("SUDO_UID")?, id("SUDO_GID")?);
+    if uid == 0 {
+        return None;
+    }
+    let groups = match env("SUDO_USER") {
+        Some(name) => process::groups_of(&name, gid),
+        None => vec![gid],
+    };
+    Some(process::User { uid, gid, groups })
 }
 
 /// Finds a program as a shell does: by PATH unless there is a slash in its name.
@@ -186,6 +204,24 @@ mod tests {
         assert!(split("'a").is_err());
         assert!(split("a\\").is_err());
         assert!(split("  ").unwrap().is_empty());
+    }
+
+    #[test]
+    fn only_root_under_sudo_has_an_invoking_user() {
+        let env = |name: &str| match name {
+            "SUDO_UID" => Some("1000".to_owned()),
+            "SUDO_GID" => Some("1001".to_owned()),
+            _ => None,
+        };
+        let user = invoking_user(0, env).unwrap();
+        assert_eq!(
+            (user.uid, user.gid, &user.groups[..]),
+            (1000, 1001, &[1001][..])
+        );
+        assert!(invoking_user(1000, env).is_none());
+        assert!(invoking_user(0, |_| None).is_none());
+        assert!(invoking_user(0, |_| Some("0".into())).is_none());
+        assert!(invoking_user(0, |_| Some("x".into())).is_none());
     }
 
     #[test]

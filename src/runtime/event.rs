@@ -39,6 +39,8 @@ pub struct Options {
     pub helper_warnings: bool,
     /// The output is a terminal: control characters in traced strings are made visible.
     pub terminal: bool,
+    /// The same for messages: the error stream is a terminal.
+    pub error_terminal: bool,
     /// Colour messages.
     pub color: bool,
 }
@@ -50,6 +52,7 @@ impl Default for Options {
             warnings: true,
             helper_warnings: false,
             terminal: false,
+            error_terminal: false,
             color: false,
         }
     }
@@ -154,6 +157,7 @@ impl<'o> Printer<'o> {
                 format,
                 args,
             } => {
+                scope.terminal = self.options.error_terminal && !json;
                 printf::format(&mut scope, format, args, bytes, scratch)?;
                 self.script_message(*stream, event.loc)?;
             }

@@ -8,6 +8,7 @@ use std::collections::HashSet;
 use std::os::fd::AsFd;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use super::memory;
 use super::privilege;
 use super::shared::SharedMaps;
 use super::sys::bpf::{Map, MapTypes};
@@ -109,10 +110,14 @@ impl KernelMaps {
     /// # Errors
     /// As for [`create`](Self::create); no descriptor is left.
     pub fn create_sharing(object: &Object, shared: Option<&SharedMaps>) -> Result<Self> {
+        let cpus = possible_cpus()?;
+        let existing = |def| shared.and_then(|s| s.find(object, def));
+        let new = object.maps.iter().filter(|def| existing(def).is_none());
+        let new: Vec<_> = new.map(|def| (def, entries(def, &object.config))).collect();
+        memory::check(&new, cpus, memory::available)?;
         let mut maps = Vec::with_capacity(object.maps.len());
         for def in &object.maps {
-            let existing = shared.and_then(|s| s.find(object, def));
-            maps.push(match existing {
+            maps.push(match existing(def) {
                 Some(map) => map.try_clone()?,
                 None => create_one(def, &object.config)?,
             });
@@ -120,7 +125,7 @@ impl KernelMaps {
         Ok(Self {
             batch: maps.iter().map(|_| AtomicBool::new(true)).collect(),
             maps,
-            cpus: possible_cpus()?,
+            cpus,
         })
     }
 
@@ -197,11 +202,16 @@ fn is_array(kind: MapKind) -> bool {
     matches!(kind, MapKind::Array | MapKind::PercpuArray)
 }
 
+/// The entries that a map is created with; of the ring buffer, bytes.
+fn entries(def: &MapDef, config: &RunConfig) -> u32 {
+    match def.kind {
+        MapKind::Ringbuf => ringbuf_bytes(def.max_entries, config.perf_rb_pages),
+        _ => def.max_entries,
+    }
+}
+
 fn create_one(def: &MapDef, config: &RunConfig) -> Result<Map> {
-    let entries = match (def.kind, def.max_entries) {
-        (MapKind::Ringbuf, n) => ringbuf_bytes(n, config.perf_rb_pages),
-        (_, n) => n,
-    };
+    let entries = entries(def, config);
     let create = || {
         if def.kind == MapKind::TaskStorage {
             let (btf, key, value) = storage_types(def.value_size);

@@ -9,6 +9,7 @@ pub mod child;
 pub mod event;
 pub mod load;
 pub mod map;
+pub mod memory;
 pub mod output;
 pub mod privilege;
 pub mod ringbuf;

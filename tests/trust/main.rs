@@ -8,3 +8,4 @@ mod exact;
 #[path = "../support/kernel.rs"]
 mod kernel;
 mod run;
+mod safe;

@@ -132,7 +132,7 @@ fn a_pid_limits_a_uprobe_to_a_process() {
     assert_eq!(counts(&loaded)[1], 0);
     drop(links);
 
-    let child = crate::runtime::sys::process::spawn_stopped(Command::new(&prog.path));
+    let child = crate::runtime::sys::process::spawn_stopped(Command::new(&prog.path), None);
     let mut child = child.unwrap();
     let links = attach_all(&loaded, &env, Some(child.id()));
     crate::runtime::sys::process::resume(&child).unwrap();

@@ -16,6 +16,26 @@ use crate::object::FieldLayout;
 /// # Errors
 /// Malformed bytes, or a stack map that cannot be read.
 pub fn value(scope: &mut Scope<'_>, v: Value<'_>, out: &mut Vec<u8>) -> Result<()> {
+    // What names symbols, paths or people comes from elsewhere, as strings do.
+    let foreign = matches!(
+        v,
+        Value::Str { .. }
+            | Value::StackId { .. }
+            | Value::Stack { .. }
+            | Value::Username(_)
+            | Value::CgroupPath(..)
+            | Value::KSym(_)
+            | Value::USym(_)
+    );
+    let start = out.len();
+    parts(scope, v, out)?;
+    if foreign && scope.terminal {
+        guard(out, start);
+    }
+    Ok(())
+}
+
+fn parts(scope: &mut Scope<'_>, v: Value<'_>, out: &mut Vec<u8>) -> Result<()> {
     match v {
         Value::Array(items) => {
             out.push(b'[');
@@ -56,13 +76,6 @@ pub fn value(scope: &mut Scope<'_>, v: Value<'_>, out: &mut Vec<u8>) -> Result<(
         Value::Stack { ty, ips, pid } => {
             out.push(b'\n');
             stack::frames(scope.names, ty, ips, pid, out);
-        }
-        Value::Str { text, capacity } => {
-            let start = out.len();
-            string(scope, text, capacity, out);
-            if scope.terminal {
-                guard(out, start);
-            }
         }
         v => plain(scope, v, out),
     }

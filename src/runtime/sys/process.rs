@@ -9,16 +9,73 @@ use std::time::{Duration, Instant};
 use super::{call, retry};
 use crate::error::{Error, Result};
 
-/// Starts `command`, stopped before its first instruction. It dies with us while it is stopped.
+/// Who a process runs as.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct User {
+    /// User id.
+    pub uid: u32,
+    /// Group id.
+    pub gid: u32,
+    /// Supplementary groups.
+    pub groups: Vec<u32>,
+}
+
+/// Our effective user id.
+pub fn effective_user() -> u32 {
+    // SAFETY: takes nothing and cannot fail.
+    unsafe { libc::geteuid() }
+}
+
+/// The groups of the user `name`, whose own is `gid`; that one alone if nobody has this name.
+pub fn groups_of(name: &str, gid: u32) -> Vec<u32> {
+    /// Most groups that are asked for: `NGROUPS_MAX`.
+    const MOST: i32 = 65536;
+    let Ok(name) = std::ffi::CString::new(name) else {
+        return vec![gid];
+    };
+    let mut groups = vec![gid; 64];
+    loop {
+        let mut n = groups.len() as i32;
+        // SAFETY: `name` ends in NUL, and `groups` has room for `n` ids.
+        let got = unsafe { libc::getgrouplist(name.as_ptr(), gid, groups.as_mut_ptr(), &mut n) };
+        let n = n.clamp(0, MOST) as usize;
+        if got >= 0 {
+            groups.truncate(n);
+            return groups;
+        }
+        if n <= groups.len() {
+            return vec![gid];
+        }
+        groups.resize(n, gid);
+    }
+}
+
+/// Starts `command`, as `user` if there is one, stopped before its first instruction. It dies
+/// with us while it is stopped.
 ///
 /// # Errors
-/// The program cannot be executed, or tracing is forbidden.
-pub fn spawn_stopped(mut command: Command) -> Result<Child> {
-    // SAFETY: ptrace(PTRACE_TRACEME) is async-signal-safe, as a forked child needs.
+/// The program cannot be executed, tracing is forbidden, or we may not become `user`.
+pub fn spawn_stopped(mut command: Command, user: Option<User>) -> Result<Child> {
+    let become_user = move || {
+        let Some(user) = &user else { return 0 };
+        // SAFETY: `groups` outlives the call; the others take numbers. Groups go first: the
+        // right to change them goes with the user id.
+        unsafe {
+            let set = libc::setgroups(user.groups.len(), user.groups.as_ptr());
+            if set != 0 || libc::setresgid(user.gid, user.gid, user.gid) != 0 {
+                return -1;
+            }
+            libc::setresuid(user.uid, user.uid, user.uid)
+        }
+    };
+    // SAFETY: the closure makes system calls only, and setgroups, setresgid and setresuid of a
+    // child with one thread take no lock; a forked child needs that.
     unsafe {
-        command.pre_exec(|| match libc::ptrace(libc::PTRACE_TRACEME, 0, 0, 0) {
-            0 => Ok(()),
-            _ => Err(std::io::Error::last_os_error()),
+        command.pre_exec(move || {
+            if become_user() == 0 && libc::ptrace(libc::PTRACE_TRACEME, 0, 0, 0) == 0 {
+                return Ok(());
+            }
+            Err(std::io::Error::last_os_error())
         });
     }
     let child = command.spawn()?;
