@@ -16,8 +16,10 @@ use crate::syntax::{self, ast};
 pub enum Kind {
     /// A probe, which is attached.
     Probe,
-    /// A macro, function, type, import or map declaration, which others use.
+    /// A macro, function, import or map declaration, which others use.
     Declaration,
+    /// A C definition: as a declaration, but it has to stand before everything else.
+    C,
 }
 
 /// One numbered piece of the script.
@@ -108,7 +110,7 @@ pub fn split(sources: &SourceMap, file: FileId) -> Result<Pieces, Diagnostics> {
     }
     let declaration = Some(Kind::Declaration);
     places.extend(program.imports.iter().map(|i| (i.span, declaration)));
-    places.extend(program.c_defs.iter().map(|d| (d.span, declaration)));
+    places.extend(program.c_defs.iter().map(|d| (d.span, Some(Kind::C))));
     places.extend(program.items.iter().map(|i| match i {
         ast::Item::Probe(p) => (p.span, Some(Kind::Probe)),
         other => (other.span(), declaration),
@@ -122,7 +124,7 @@ pub fn split(sources: &SourceMap, file: FileId) -> Result<Pieces, Diagnostics> {
             // A `;` that ended the piece before is not this one's.
             let piece = text[start..hi].trim_start_matches([';', ' ', '\t', '\n', '\r']);
             let mut piece = piece.trim_end().to_owned();
-            if kind == Kind::Declaration && text[hi..].trim_start().starts_with(';') {
+            if kind != Kind::Probe && text[hi..].trim_start().starts_with(';') {
                 piece.push(';');
             }
             pieces.items.push((kind, piece));
@@ -173,17 +175,14 @@ impl Script {
 
     /// The whole script; with `extra` appended as an item of number 0.
     pub fn compose(&self, extra: Option<&str>) -> Composed {
-        let items = self
-            .items
-            .iter()
-            .map(|i| (i.number, i.kind, i.text.as_str()));
+        let items = self.in_place().map(|i| (i.number, i.kind, i.text.as_str()));
         let extra = extra.map(|text| (0, Kind::Declaration, text));
         let mut out = self.head();
         let mut line = 1 + out.text.matches('\n').count() as u32;
         for (number, kind, text) in items.chain(extra) {
             let text = match kind {
                 Kind::Probe => self.filtered(text),
-                Kind::Declaration => text.to_owned(),
+                Kind::Declaration | Kind::C => text.to_owned(),
             };
             out.text.push_str(&text);
             out.text.push('\n');
@@ -197,10 +196,10 @@ impl Script {
     /// The script to be kept: what is disabled is a comment.
     pub fn save(&self) -> String {
         let mut out = self.head().text;
-        for item in &self.items {
+        for item in self.in_place() {
             let text = match item.kind {
                 Kind::Probe => self.filtered(&item.text),
-                Kind::Declaration => item.text.clone(),
+                Kind::Declaration | Kind::C => item.text.clone(),
             };
             if item.enabled {
                 out.push_str(&text);
@@ -213,6 +212,12 @@ impl Script {
             }
         }
         out
+    }
+
+    /// The items in the order of the text.
+    fn in_place(&self) -> impl Iterator<Item = &Item> {
+        let of = |c: bool| self.items.iter().filter(move |i| (i.kind == Kind::C) == c);
+        of(true).chain(of(false))
     }
 
     fn head(&self) -> Composed {
@@ -303,9 +308,16 @@ mod tests {
                     // what it does\nbegin { @ = A }\nmacro m(x) { x }\ninterval:s:1 {\n  print(@)\n}\n";
         let script = script(text);
         let kinds: Vec<_> = script.items().iter().map(|i| i.kind).collect();
-        use Kind::{Declaration, Probe};
-        assert_eq!(kinds, [Declaration, Declaration, Probe, Declaration, Probe]);
+        use Kind::{C, Declaration, Probe};
+        assert_eq!(kinds, [C, C, Probe, Declaration, Probe]);
         assert_eq!(script.compose(None).text, text);
+    }
+
+    #[test]
+    fn c_definitions_come_first() {
+        let mut script = script("begin { A }");
+        script.add(Kind::C, "#define A 1".into());
+        assert_eq!(script.save(), "#define A 1\nbegin { A }\n");
     }
 
     #[test]

@@ -273,7 +273,7 @@ impl Repl {
             };
             let what = match item.kind {
                 Kind::Probe => "attached",
-                Kind::Declaration => "defined",
+                Kind::Declaration | Kind::C => "defined",
             };
             let _ = writeln!(text, "[{number}] {what}");
         }
@@ -375,7 +375,7 @@ impl Repl {
             let first = lines.find(|l| !l.trim_start().starts_with("//"));
             let more = if lines.next().is_some() { " ..." } else { "" };
             let state = match (item.kind, item.enabled) {
-                (Kind::Declaration, _) => "definition".to_owned(),
+                (Kind::Declaration | Kind::C, _) => "definition".to_owned(),
                 (Kind::Probe, false) => "disabled".to_owned(),
                 (Kind::Probe, true) => match self.tracer.counts(item.number) {
                     None => "attached".to_owned(),

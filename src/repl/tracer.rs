@@ -21,7 +21,7 @@ use crate::cli::run;
 use crate::cli::script::compile_input;
 use crate::cli::terminal::colour;
 use crate::compile::{Compiled, Unobserved};
-use crate::diag::{Diagnostics, render};
+use crate::diag::{Diagnostic, Diagnostics, Severity, render};
 use crate::env::HostEnv;
 use crate::error::{Error, Result};
 use crate::interp::engine;
@@ -152,7 +152,7 @@ impl Tracer {
         let mut script = self.script.clone();
         let item = script.item_mut(number).ok_or_else(|| unknown(number))?;
         // What uses a declaration changes with it.
-        let reload = kind == Kind::Declaration || item.kind == Kind::Declaration;
+        let reload = kind != Kind::Probe || item.kind != Kind::Probe;
         (item.kind, item.text, item.enabled) = (kind, text, true);
         self.change(script, &[number], reload)
     }
@@ -188,7 +188,7 @@ impl Tracer {
     pub fn enable(&mut self, number: u32, enabled: bool) -> Result<(), Refused> {
         let mut script = self.script.clone();
         let item = script.item_mut(number).ok_or_else(|| unknown(number))?;
-        if item.kind == Kind::Declaration {
+        if item.kind != Kind::Probe {
             return Err(format!("ERROR: {number} is not a probe"));
         }
         let was = std::mem::replace(&mut item.enabled, enabled);
@@ -210,7 +210,7 @@ impl Tracer {
     /// `reload` means that all are.
     fn change(&mut self, script: Script, fresh: &[u32], reload: bool) -> Result<(), Refused> {
         let composed = script.compose(None);
-        let (object, warnings) = self.compile(&composed)?;
+        let (object, warnings) = self.compile(&composed, fresh)?;
         self.cx.console.say(&warnings);
         let kept = |old: &Object| {
             let user = (0..old.maps.len() as u32).filter_map(|i| mapprint::user_map(old, MapId(i)));
@@ -299,8 +299,9 @@ impl Tracer {
         Ok(())
     }
 
-    /// The object of a text, and its warnings.
-    fn compile(&self, composed: &Composed) -> Result<(Object, String), Refused> {
+    /// The object of a text, and the warnings about its `fresh` items; those about others were
+    /// given when they were.
+    fn compile(&self, composed: &Composed, fresh: &[u32]) -> Result<(Object, String), Refused> {
         let input = Input {
             name: "session".into(),
             text: composed.text.clone(),
@@ -308,7 +309,11 @@ impl Tracer {
         let (done, sources) =
             compile_input(input, &self.cx.args, &self.cx.env, None, &mut Unobserved);
         let Compiled { object, diags, .. } = done;
-        let text = rendered(&diags, &sources, self.cx.args.no_warnings);
+        let news = |d: &Diagnostic| {
+            let item = d.span.and_then(|s| composed.item_at(sources.start(s).line));
+            !self.cx.args.no_warnings && item.is_none_or(|n| fresh.contains(&n))
+        };
+        let text = rendered(&diags, &sources, news);
         match object {
             Some(object) => Ok((object, text)),
             None => Err(text),
@@ -336,7 +341,7 @@ impl Tracer {
         let mut refusal = None;
         for script in order {
             let composed = self.script.compose(Some(script));
-            let (object, warnings) = match self.compile(&composed) {
+            let (object, warnings) = match self.compile(&composed, &[0]) {
                 Ok(compiled) => compiled,
                 Err(text) => {
                     // A call is more likely to have been meant as a statement.
@@ -517,7 +522,7 @@ fn statement(text: &str) -> Result<Body, Refused> {
     let file = sources.add("input", &script);
     let parsed = syntax::parse(file, &script);
     if parsed.diags.has_errors() {
-        return Err(rendered(&parsed.diags, &sources, true));
+        return Err(rendered(&parsed.diags, &sources, |_| false));
     }
     let body = parsed.program.probes().next().map(|p| &p.body);
     Ok(match body {
@@ -562,13 +567,18 @@ fn widened(text: &str) -> String {
 pub fn cut(text: &str) -> Result<Pieces, Refused> {
     let mut sources = SourceMap::default();
     let file = sources.add("input", text);
-    split(&sources, file).map_err(|diags| rendered(&diags, &sources, true))
+    split(&sources, file).map_err(|diags| rendered(&diags, &sources, |_| false))
 }
 
-fn rendered(diags: &Diagnostics, sources: &SourceMap, errors_only: bool) -> String {
+/// Errors and the warnings that `wanted` lets through, as text.
+fn rendered(
+    diags: &Diagnostics,
+    sources: &SourceMap,
+    wanted: impl Fn(&Diagnostic) -> bool,
+) -> String {
     let mut shown = Diagnostics::new();
     for d in diags.sorted() {
-        if !errors_only || d.severity == crate::diag::Severity::Error {
+        if d.severity == Severity::Error || wanted(d) {
             shown.push(d.clone());
         }
     }
