@@ -189,7 +189,7 @@ fn the_end_of_a_process_ends_the_run() {
     if !kernel_usable("the_end_of_a_process_ends_the_run") {
         return;
     }
-    let mut sleeper = Command::new("sleep").arg("0.1").spawn().unwrap();
+    let mut sleeper = Command::new("sleep").arg("2").spawn().unwrap();
     let mut object = counting_object();
     let p = counter(&mut object, ProgramType::PerfEvent, Some(1));
     point(&mut object, p, Attach::Profile(Rate::Hz(99)));

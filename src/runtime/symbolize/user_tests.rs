@@ -95,7 +95,10 @@ fn a_process_that_was_remembered_resolves_after_its_end_and_its_files_deletion()
         return;
     };
     let copy = fixture::dir().join("waiter-deleted");
-    std::fs::copy(&built, &copy).unwrap();
+    // By a command: a descriptor of ours that another test's fork inherits would keep the file
+    // busy (ETXTBSY).
+    let copied = Command::new("cp").args([&built, &copy]).status().unwrap();
+    assert!(copied.success());
     let mut child = Running(
         Command::new(&copy)
             .stdin(Stdio::piped())
