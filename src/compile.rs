@@ -173,8 +173,9 @@ pub fn compile(
     let output = match codegen::generate(&lowered.module, &entries, &texts) {
         Ok(o) => o,
         Err(e) => {
+            let span = span_of(sources, place_of(&lowered.module, e.func()));
             diags.push(
-                Diagnostic::error(Code::StackLimit, None, e.to_string())
+                Diagnostic::error(Code::StackLimit, span, e.to_string())
                     .hint("Split the probe, or use fewer large values at once."),
             );
             return refuse(diags, checked.options);
@@ -242,6 +243,16 @@ fn verify(module: &ir::Module, phase: &str) {
             list.join("\n")
         );
     }
+}
+
+/// Where a function of the module stands in the script, as far as its code says.
+fn place_of(module: &ir::Module, func: &str) -> Loc {
+    let named = module.funcs.iter().filter(|f| f.name == func);
+    let mut locs = named
+        .flat_map(|f| &f.blocks)
+        .flat_map(|b| &b.insts)
+        .map(|n| n.loc);
+    locs.find(|l| l.line != 0).unwrap_or_default()
 }
 
 /// The span of a place.

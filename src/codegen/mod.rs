@@ -133,6 +133,18 @@ impl fmt::Display for CodegenError {
 
 impl std::error::Error for CodegenError {}
 
+impl CodegenError {
+    /// The function that is too large, or where the chain of calls starts.
+    pub fn func(&self) -> &str {
+        match self {
+            Self::FrameTooLarge { func, .. }
+            | Self::CallChain { func, .. }
+            | Self::Recursion { func }
+            | Self::JumpTooFar { func, .. } => func,
+        }
+    }
+}
+
 /// Generates a program for each entry. `sources` are the script's texts, indexed by
 /// [`Loc::file`](crate::object::Loc::file).
 pub fn generate(

@@ -9,6 +9,7 @@ mod engines;
 mod grammar;
 #[path = "../support/kernel.rs"]
 mod kernel;
+mod mutate;
 mod rng;
 mod tree;
 mod types;
@@ -16,6 +17,7 @@ mod types;
 use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
 
 use rtrace::env::HostEnv;
 use rtrace::ir::pass::Level;
@@ -196,6 +198,54 @@ fn generated_programs_mean_the_same_everywhere() {
         "most programs are refused: {:?}",
         refusals.first()
     );
+}
+
+/// Damaged scripts of each generated one.
+const DAMAGES: u64 = 4;
+
+/// Longest time that the compiler may take for a short text, in a debug build on a busy machine.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+#[test]
+fn damaged_scripts_are_refused_or_compiled() {
+    let first = number("RTRACE_SEED").unwrap_or(1);
+    let count = number("RTRACE_GENERATED").unwrap_or(PROGRAMS / 2);
+    let next = AtomicUsize::new(0);
+    let failures = Mutex::new(Vec::new());
+    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    std::thread::scope(|scope| {
+        for _ in 0..threads {
+            scope.spawn(|| {
+                let env = HostEnv::default();
+                loop {
+                    let i = next.fetch_add(1, Ordering::Relaxed) as u64;
+                    if i >= count {
+                        return;
+                    }
+                    let script = grammar::program(first + i).to_string();
+                    for k in 0..DAMAGES {
+                        let mut rng = rng::Rng((first + i) * DAMAGES + k);
+                        let text = mutate::damaged(&script, &mut rng);
+                        let start = Instant::now();
+                        let wrong = match engines::compile(&text, Level::O2, &env) {
+                            Verdict::Panic(e) => Some(e),
+                            _ if start.elapsed() > PATIENCE => {
+                                Some(format!("took {:?}", start.elapsed()))
+                            }
+                            _ => None,
+                        };
+                        if let Some(wrong) = wrong {
+                            let wrong: String = wrong.chars().take(400).collect();
+                            eprintln!("=== damaged {} {k}: {wrong}\n{text}\n=== end", first + i);
+                            failures.lock().unwrap().push(wrong);
+                        }
+                    }
+                }
+            });
+        }
+    });
+    let failures = failures.into_inner().unwrap();
+    assert!(failures.is_empty(), "{failures:#?}");
 }
 
 /// The failing program made small, with what is wrong.

@@ -245,7 +245,8 @@ impl Checker<'_> {
                 }
             }
         }
-        for &b in &cfg.rpo {
+        let taken = self.taken();
+        for &b in cfg.rpo.iter().filter(|b| taken[b.index()]) {
             let Some(mut state) = before[b.index()] else {
                 continue;
             };
