@@ -242,6 +242,7 @@ impl Files {
         Ok(usdt::matching(index.elf(), provider, name)
             .into_iter()
             .map(|s| UsdtProbe {
+                address: s.vaddr,
                 args: s.arguments.iter().map(|a| location(a.as_ref()?)).collect(),
                 provider: s.provider,
                 name: s.name,

@@ -71,6 +71,8 @@ pub struct UsdtProbe {
     pub provider: String,
     /// Name.
     pub name: String,
+    /// Address of the instruction in the file.
+    pub address: u64,
     /// File offset of the instruction.
     pub offset: u64,
     /// File offset of the semaphore, 0 for none.

@@ -122,6 +122,10 @@ impl Facts for Fake {
         }])
     }
 
+    fn user_symbol(&self, _file: &TargetFile, name: &str) -> Option<(u64, u64, bool)> {
+        (name == "moves").then_some((0x404000, 4, true))
+    }
+
     fn user_functions(
         &self,
         _file: &TargetFile,
@@ -565,6 +569,12 @@ fn attach_points_share_a_program_unless_the_body_differs() {
     let p = program("uprobe:/bin/x:* { @[probe] = count(); }");
     assert_eq!(p.probes.len(), 1);
     assert_eq!(p.probes[0].attach.len(), 3, "an address is probed once");
+    let p = program("uprobe:/bin/x:* { @[uaddr(\"moves\")] = count(); }");
+    assert_eq!(
+        p.probes.len(),
+        3,
+        "each knows its own distance to the symbol"
+    );
 }
 
 #[test]

@@ -109,7 +109,8 @@ pub fn func_user<'a>(fx: &mut Fx<'_, 'a>, _: &'a Call, _: &Type, dst: Addr) {
     user_symbol(fx, v, dst);
 }
 
-fn function_address(fx: &mut Fx<'_, '_>) -> Value {
+/// The address that is probed: of the function, or of the instruction within it.
+pub(super) fn function_address(fx: &mut Fx<'_, '_>) -> Value {
     let ctx = fx.ctx();
     match fx.context() {
         Context::PtRegs { ret: false, .. } => fx.b.load(MemTy::DW, ctx, regs::IP),

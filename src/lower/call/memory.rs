@@ -104,12 +104,14 @@ pub fn usym<'a>(fx: &mut Fx<'_, 'a>, call: &'a Call, _: &Type, dst: Addr) {
     context::user_symbol(fx, v, dst);
 }
 
-/// `uaddr`: only of programs that are not moved.
+/// `uaddr`: an address, or the distance to it from the probe where the program may be loaded
+/// anywhere.
 pub fn uaddr<'a>(fx: &mut Fx<'_, 'a>, call: &'a Call, _: &Type) -> Value {
-    if int(call, 1) != 0 {
-        fx.unsupported(call);
+    if int(call, 1) == 0 {
+        return fx.b.iconst(int(call, 0));
     }
-    fx.b.iconst(int(call, 0))
+    let probe = context::function_address(fx);
+    fx.b.add_imm(probe, int(call, 0))
 }
 
 /// `memcmp`: 0 if `n` bytes are equal, else 1.

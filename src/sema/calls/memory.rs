@@ -259,7 +259,11 @@ fn uaddr(call: &mut Call<'_, '_>) -> Option<Expr> {
         1 | 2 | 4 => Type::int(false, size as u8),
         _ => Type::U64,
     };
-    let args = vec![Arg::Int(address as i64), Arg::Int(i64::from(moves))];
+    // In a file that is loaded anywhere, the distance to the probe is what is known.
+    let place = call.c.unit.probe.as_ref().and_then(|p| p.address);
+    let distance = address.wrapping_sub(place.unwrap_or(0));
+    let value = if moves { distance } else { address };
+    let args = vec![Arg::Int(value as i64), Arg::Int(i64::from(moves))];
     call.make(args, target.ptr_in(AddrSpace::User))
 }
 

@@ -279,6 +279,8 @@ pub(crate) struct ProbeCx {
     pub usdt_args: Option<Vec<Option<hir::ArgLocation>>>,
     /// The traced program.
     pub file: Option<TargetFile>,
+    /// Where in it the probe is, as its symbols count.
+    pub address: Option<u64>,
     pub default_return: i32,
     pub filter_pid: bool,
     /// Name of the attach point, where the program has only one and its text matters.
@@ -300,6 +302,7 @@ impl ProbeCx {
             iter: None,
             usdt_args: None,
             file: None,
+            address: None,
             default_return: 0,
             filter_pid: false,
             only_name: None,
@@ -405,6 +408,7 @@ fn group<'p>(probe: &'p ast::Probe, matches: Vec<Match>, usage: Usage, units: &m
         }
         if !usage.file {
             cx.file = None;
+            cx.address = None;
         }
         if usage.probe_text {
             cx.only_name = Some(m.spec.name.clone());

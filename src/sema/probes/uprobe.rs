@@ -116,7 +116,7 @@ pub(super) fn address(name: &str) -> Option<u64> {
     u64::try_from(params::number(name)?).ok()
 }
 
-fn context(ap: &Ap, file: &TargetFile) -> ProbeCx {
+fn context(ap: &Ap, file: &TargetFile, address: u64) -> ProbeCx {
     let ctx = Context::PtRegs {
         user: true,
         ret: ap.provider == Provider::Uretprobe,
@@ -124,6 +124,7 @@ fn context(ap: &Ap, file: &TargetFile) -> ProbeCx {
     let mut cx = ProbeCx::new(ap.provider, ProgramType::Kprobe, ctx);
     cx.space = AddrSpace::User;
     cx.file = Some(file.clone());
+    cx.address = Some(address);
     cx
 }
 
@@ -150,7 +151,8 @@ fn at_address(
     };
     let ret = ap.provider == Provider::Uretprobe;
     let name = format!("{}:{shown}:0x{address:x}", ap.provider.name());
-    ex.attach(ap, name, attach(file, offset, ret), context(ap, file));
+    let cx = context(ap, file, address);
+    ex.attach(ap, name, attach(file, offset, ret), cx);
     true
 }
 
@@ -189,7 +191,7 @@ fn functions(
             ex.error(Code::BadOffset, ap.span, text);
             continue;
         }
-        let mut cx = context(ap, file);
+        let mut cx = context(ap, file, f.address + at);
         if ex.usage.args {
             arguments(ex, &mut cx, file, &f, shown, ret || at > 0);
         }
@@ -301,7 +303,8 @@ fn source_line(ex: &mut Expander<'_, '_>, ap: &Ap, ret: bool) {
                 continue;
             };
             let name = format!("uprobe:{}:{address}", super::shown_path(target, file));
-            ex.attach(ap, name, attach(file, offset, false), context(ap, file));
+            let cx = context(ap, file, address);
+            ex.attach(ap, name, attach(file, offset, false), cx);
         }
     }
 }

@@ -51,6 +51,7 @@ pub(super) fn expand(ex: &mut Expander<'_, '_>, ap: &Ap) {
             let mut cx = ProbeCx::new(ap.provider, ProgramType::Kprobe, ctx);
             cx.space = AddrSpace::User;
             cx.file = Some(file.clone());
+            cx.address = Some(p.address);
             cx.usdt_args = Some(p.args);
             let shown = super::shown_path(target, file);
             let full = format!("usdt:{shown}:{}:{}", p.provider, p.name);
