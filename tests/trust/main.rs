@@ -5,7 +5,9 @@
 
 mod accounted;
 mod exact;
+mod explained;
 #[path = "../support/kernel.rs"]
 mod kernel;
+mod killed;
 mod run;
 mod safe;

@@ -109,6 +109,7 @@ fn on_terminal(args: &[&str]) -> Option<String> {
     let out = Command::new("script")
         .args(["-qec", &quoted.join(" "), "/dev/null"])
         .env("NO_COLOR", "1")
+        .env_remove("RTRACE_KILLS")
         .env_remove("BPFTRACE_COLOR")
         .stdin(Stdio::null())
         .output();
