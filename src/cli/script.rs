@@ -22,6 +22,7 @@ use crate::object::{Attach, Object};
 use crate::runtime::child::Child;
 use crate::sema;
 use crate::source::SourceMap;
+use crate::symbols::cache::IndexCache;
 use crate::syntax::{self, ast};
 
 /// Compiles and runs a script.
@@ -126,17 +127,18 @@ fn compile(
     cpid: Option<u32>,
     dumps: &mut Dumps,
 ) -> (Option<Object>, ScriptOptions) {
-    let (done, sources) = compile_input(input, args, env, cpid, dumps);
+    let (done, sources) = compile_input(input, args, env, cpid, None, dumps);
     report(&done.diags, &sources, args);
     (done.object, done.options)
 }
 
-/// Compiles as the command line says and prints nothing.
+/// Compiles as the command line says and prints nothing. `indexes` are kept for the next time.
 pub(crate) fn compile_input(
     input: Input,
     args: &Args,
     env: &HostEnv,
     cpid: Option<u32>,
+    indexes: Option<&IndexCache>,
     observer: &mut dyn Observer,
 ) -> (Compiled, SourceMap) {
     let mut sources = SourceMap::default();
@@ -154,6 +156,7 @@ pub(crate) fn compile_input(
             pid: args.pid.or(cpid),
             unsafe_: args.allow_unsafe,
             debug_dirs: args.debuginfo.clone(),
+            indexes: indexes.cloned(),
         },
         headers: ctypes::Options {
             include_dirs: &args.include_dirs,

@@ -40,6 +40,8 @@ pub struct FactOptions {
     pub unsafe_: bool,
     /// Folders with debug files (`--debuginfo`); empty for the usual ones.
     pub debug_dirs: Vec<std::path::PathBuf>,
+    /// Where symbol tables are kept for the next compilation; `None` if there is none.
+    pub indexes: Option<crate::symbols::cache::IndexCache>,
 }
 
 /// Facts for one compilation.

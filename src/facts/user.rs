@@ -80,9 +80,11 @@ impl Files {
             .entry(file.path.clone())
             .or_insert_with(|| {
                 self.order.borrow_mut().push(file.path.clone());
-                SymbolIndex::open(Path::new(&file.path), &self.dirs)
-                    .ok()
-                    .map(Arc::new)
+                let path = Path::new(&file.path);
+                match &self.options.indexes {
+                    Some(cache) => cache.open(path, &self.dirs).ok(),
+                    None => SymbolIndex::open(path, &self.dirs).ok().map(Arc::new),
+                }
             })
             .clone()
     }

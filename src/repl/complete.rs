@@ -19,9 +19,10 @@ use crate::ctypes::render;
 use crate::env::btf::{Btf, Kind};
 use crate::env::{Env as _, HostEnv};
 use crate::sema::probes::PROVIDERS;
+use crate::symbols::cache::IndexCache;
 use crate::symbols::debuglink::DebugDirs;
 use crate::symbols::demangle::{self, Form};
-use crate::symbols::index::SymbolIndex;
+
 use crate::symbols::paths::PathResolver;
 
 /// Most candidates that are offered: more than that cannot be looked through.
@@ -44,6 +45,7 @@ struct Function {
 pub struct Candidates {
     env: Arc<HostEnv>,
     pid: Option<u32>,
+    indexes: IndexCache,
     /// Names of the session's maps.
     maps: Mutex<Vec<String>>,
     /// Functions by file, sorted.
@@ -52,10 +54,11 @@ pub struct Candidates {
 
 impl Candidates {
     /// For this machine and, with `-p`, the files of that process.
-    pub fn new(env: Arc<HostEnv>, pid: Option<u32>) -> Self {
+    pub fn new(env: Arc<HostEnv>, pid: Option<u32>, indexes: IndexCache) -> Self {
         Self {
             env,
             pid,
+            indexes,
             maps: Mutex::default(),
             functions: Mutex::default(),
         }
@@ -149,7 +152,7 @@ impl Candidates {
         if let Some(list) = known.get(&path) {
             return Some(Arc::clone(list));
         }
-        let index = SymbolIndex::open(&path, &DebugDirs::system()).ok()?;
+        let index = self.indexes.open(&path, &DebugDirs::system()).ok()?;
         let mut list: Vec<Function> = index
             .functions()
             .map(|s| match demangle::demangle(&s.name, Form::Qualified) {
@@ -367,7 +370,7 @@ mod tests {
     use super::*;
 
     fn candidates() -> Candidates {
-        Candidates::new(Arc::new(HostEnv::default()), None)
+        Candidates::new(Arc::new(HostEnv::default()), None, IndexCache::default())
     }
 
     fn texts(found: (usize, Vec<Pair>)) -> (usize, Vec<String>) {

@@ -46,6 +46,7 @@ use crate::object::MapId;
 use crate::runtime::privilege;
 use crate::runtime::sys::tty::RawInput;
 use crate::runtime::sys::wait::Signals;
+use crate::symbols::cache::IndexCache;
 use crate::symbols::paths::PathResolver;
 
 use commands::{COMMANDS, Verb};
@@ -100,8 +101,9 @@ fn session(args: &Args, script: Option<Input>) -> Result<i32> {
         args: Arc::clone(&args),
         env: Arc::clone(&env),
         console: Arc::clone(&console),
+        indexes: IndexCache::default(),
     };
-    let candidates = Arc::new(Candidates::new(env, args.pid));
+    let candidates = Arc::new(Candidates::new(env, args.pid, cx.indexes.clone()));
     let history = history::file();
     let mut editor = line_editor(Arc::clone(&candidates)).map_err(terminal)?;
     let interrupted_empty = Arc::new(AtomicBool::new(false));

@@ -306,8 +306,14 @@ impl Tracer {
             name: "session".into(),
             text: composed.text.clone(),
         };
-        let (done, sources) =
-            compile_input(input, &self.cx.args, &self.cx.env, None, &mut Unobserved);
+        let (done, sources) = compile_input(
+            input,
+            &self.cx.args,
+            &self.cx.env,
+            None,
+            Some(&self.cx.indexes),
+            &mut Unobserved,
+        );
         let Compiled { object, diags, .. } = done;
         let news = |d: &Diagnostic| {
             let item = d.span.and_then(|s| composed.item_at(sources.start(s).line));

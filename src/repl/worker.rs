@@ -26,6 +26,7 @@ use crate::runtime::shared::SharedMaps;
 use crate::runtime::sys::bpf;
 use crate::runtime::sys::wait::Epoll;
 use crate::runtime::{Flow, MapAccess, Sink as _};
+use crate::symbols::cache::IndexCache;
 
 /// Longest sleep: how late losses are told.
 const TICK_MS: i32 = 1000;
@@ -39,6 +40,8 @@ pub struct Context {
     pub env: Arc<HostEnv>,
     /// Where output goes.
     pub console: Arc<Console>,
+    /// Symbols of the files that were named.
+    pub indexes: IndexCache,
 }
 
 impl Context {

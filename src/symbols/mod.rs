@@ -2,6 +2,7 @@
 //!
 //! A leaf: it knows files and names, never a process, a probe of a script or the kernel.
 
+pub mod cache;
 pub mod debuglink;
 pub mod demangle;
 pub mod dwarf;
