@@ -243,8 +243,10 @@ mod tests {
             };
         }
         let env = Arc::new(HostEnv::default());
+        // Its own output would look like that of the test runner.
         let mut args = Args {
             mode: Mode::Test,
+            output: Some("/dev/null".into()),
             ..Args::default()
         };
         assert_eq!(run(object.clone(), &args, Arc::clone(&env), None), REFUSED);
