@@ -530,6 +530,15 @@ fn attach_points() {
             "Probe has no valid attach points. If this is expected, set the 'missing_probes' config variable to 'warn'.",
         ],
     );
+    fails(
+        "tracepoint:a:* { }",
+        &[
+            "No matches for tracepoint a:*.",
+            "Probe has no valid attach points. If this is expected, set the 'missing_probes' config variable to 'warn'.",
+        ],
+    );
+    let p = program("tracepoint:a:*, interval:s:1 { }");
+    assert_eq!(p.probes[0].attach.len(), 1);
     fails("interval:ns:5 { }", &["ns is not an accepted unit of time"]);
     fails(
         "interval:1ns { }",

@@ -347,6 +347,8 @@ pub(crate) struct Expander<'e, 'a> {
     pub run: &'e RunConfig,
     pub usage: Usage,
     out: Vec<Match>,
+    /// What is said of patterns without matches, if the rest of their probe has none either.
+    unmatched: Diagnostics,
     /// Names of `test:` and `bench:` probes so far.
     names: std::collections::HashSet<String>,
 }
@@ -365,6 +367,7 @@ pub(crate) fn expand<'p>(
         run,
         usage: Usage::default(),
         out: Vec::new(),
+        unmatched: Diagnostics::new(),
         names: Default::default(),
     };
     let mut units = Vec::new();
@@ -375,6 +378,10 @@ pub(crate) fn expand<'p>(
             ex.attach_point(ap);
         }
         let mut matches = std::mem::take(&mut ex.out);
+        let unmatched = std::mem::take(&mut ex.unmatched);
+        if matches.is_empty() {
+            ex.diags.merge(unmatched);
+        }
         if matches.is_empty() && ex.diags.len() > before {
             ex.none_left(probe);
         }
@@ -506,17 +513,22 @@ impl Expander<'_, '_> {
         });
     }
 
-    /// Reports that nothing matches, as the configuration says.
+    /// Reports that nothing matches, as the configuration says. A wildcard among attach points
+    /// that exist may match nothing: scripts cover several kernels so.
     pub fn no_match(&mut self, ap: &Ap, pattern: &str) {
-        let text = format!("No matches for {} {pattern}.", ap.provider.name());
-        self.missing(ap.span, text);
+        self.no_match_near(ap, pattern, &[]);
     }
 
     /// The same with names that are near.
     pub fn no_match_near(&mut self, ap: &Ap, pattern: &str, near: &[String]) {
         let text = format!("No matches for {} {pattern}.", ap.provider.name());
         let hint = (!near.is_empty()).then(|| format!("nearest names: {}", near.join(", ")));
-        self.missing_hint(ap.span, text, hint);
+        if wildcard::is_pattern(pattern) && self.run.missing_probes == MissingProbes::Error {
+            self.unmatched
+                .push(Diagnostic::error(Code::NoMatch, ap.span, text));
+        } else {
+            self.missing_hint(ap.span, text, hint);
+        }
     }
 
     /// Reports a missing attach point, as the configuration says.
