@@ -279,7 +279,8 @@ pub fn parse(argv: &[OsString]) -> Result<Args, Refusal> {
             let known = Stage::NAMES.iter().find(|(n, _)| *n == name);
             let Some((_, stages)) = known else {
                 let names: Vec<_> = Stage::NAMES.iter().map(|(n, _)| *n).collect();
-                return Err(Refusal::new(format!(
+                // Often a long option with one dash, `-debug`: the help tells.
+                return Err(Refusal::usage(format!(
                     "ERROR: Invalid debug stage \"{name}\"\nValid stages: {}",
                     names.join(", ")
                 )));

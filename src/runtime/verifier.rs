@@ -107,7 +107,7 @@ pub fn explain(object: &Object, program: &Program, log: &str) -> String {
 
 /// What to do about a complaint. Most are our own fault.
 fn remedy(complaint: &str) -> &'static str {
-    const TABLE: [(&str, &str); 5] = [
+    const TABLE: [(&str, &str); 6] = [
         (
             "GPL",
             "\n  the script's `license` must be compatible with the GPL for this function",
@@ -119,6 +119,11 @@ fn remedy(complaint: &str) -> &'static str {
         (
             "invalid func",
             "\n  this kernel lacks a function that the script needs",
+        ),
+        (
+            "cannot use helper",
+            "\n  this kernel does not allow a function that the script needs to such probes; a locked \
+             down kernel forbids some of them",
         ),
         (
             "too large",
@@ -142,6 +147,19 @@ fn remedy(complaint: &str) -> &'static str {
 mod tests {
     use super::*;
     use crate::object::{LineInfo, ProgramType};
+
+    #[test]
+    fn refusals_of_the_kernel_are_no_bugs_of_ours() {
+        for complaint in [
+            "cannot call GPL-restricted function from non-GPL compatible program",
+            "unknown func bpf_get_branch_snapshot#176",
+            "program of this type cannot use helper bpf_probe_write_user#36",
+            "BPF program is too large. Processed 1000001 insn",
+        ] {
+            assert!(!remedy(complaint).contains("bug"), "{complaint}");
+        }
+        assert!(remedy("R2 invalid mem access 'scalar'").contains("bug"));
+    }
 
     const LOG: &str = "\
 func#0 @0
