@@ -1,7 +1,7 @@
 //! Generated programs: whatever type-checks loads, and prints the same in the interpreter and
 //! in the kernel, optimised or not.
 //!
-//! 300 programs from fixed seeds in every run. `RTRACE_GENERATED=10000` runs as many,
+//! 60 programs from fixed seeds in every run. `RTRACE_GENERATED=10000` runs as many,
 //! `RTRACE_SEED=n` starts at that seed (alone: runs that program only and prints it). A failure
 //! prints its seed, and the program after everything was taken away that does not matter.
 
@@ -26,7 +26,7 @@ use engines::{Engine, Verdict};
 use tree::Node;
 
 /// Programs in a run of the test suite.
-const PROGRAMS: u64 = 300;
+const PROGRAMS: u64 = 60;
 
 /// How a program fared.
 #[derive(Debug, PartialEq, Eq)]
