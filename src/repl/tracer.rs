@@ -6,7 +6,8 @@
 //! programs, so event numbers, layouts and attach points keep their numbers. `@maps` (and the
 //! stacks they refer to) belong to the session; each change takes over those whose name and type
 //! stayed, so no count is lost and running probes never notice. If a map changed its type, all
-//! items are loaded again, and the map starts empty, which is said. A change that fails leaves
+//! items are loaded again, but their BEGIN does not run again; numbers that only got larger are
+//! carried over, otherwise the map starts empty, which is said. A change that fails leaves
 //! everything as it was.
 
 use std::collections::BTreeMap;
@@ -29,7 +30,7 @@ use crate::object::{Attach, MapId, Object, ProgramId, UserMap};
 use crate::runtime::event::Printer;
 use crate::runtime::output::Scope;
 use crate::runtime::output::mapprint::{self, Selection};
-use crate::runtime::shared::{self, SharedMaps};
+use crate::runtime::shared::{self, SharedMaps, Widening};
 use crate::runtime::sys::bpf;
 use crate::runtime::{MapAccess, Sink as _};
 use crate::source::SourceMap;
@@ -228,6 +229,10 @@ impl Tracer {
         };
         let lost = kept(self.object());
         let reload = reload || !lost.is_empty();
+        let carried: Vec<String> = widenings(self.object(), &object)
+            .into_iter()
+            .filter_map(|(id, _)| Some(mapprint::user_map(&object, id)?.name.clone()))
+            .collect();
         let wanted = |number: u32| {
             let item = script.item(number);
             item.is_some_and(|i| i.enabled && i.kind == Kind::Probe)
@@ -237,11 +242,21 @@ impl Tracer {
             Engine::Kernel { maps, workers, .. } => {
                 let new = Arc::new(SharedMaps::new(&object, Some(maps)).map_err(failed)?);
                 let mut started = Vec::new();
+                for (id, way) in widenings(&maps.object, &object) {
+                    let copied = maps.maps.for_each(way.from, &mut |key, value| {
+                        new.maps.update(id, key, &way.apply(value))
+                    });
+                    copied.map_err(failed)?;
+                }
                 let starts = |n: &u32| {
                     wanted(*n) && (reload || fresh.contains(n) || !workers.contains_key(n))
                 };
                 for number in script.items().iter().map(|i| i.number).filter(starts) {
-                    let object = slice(&object, &composed, |n| n == number);
+                    let mut object = slice(&object, &composed, |n| n == number);
+                    if !fresh.contains(&number) {
+                        // It has run, and what it set may have changed since.
+                        skip_begin(&mut object);
+                    }
                     let name = format!("probe {number}");
                     let worker = Worker::kernel(&self.cx, object, Arc::clone(&new), &name);
                     started.push((number, worker.map_err(failed)?));
@@ -267,8 +282,15 @@ impl Tracer {
                         Some((id, MapId(i)))
                     })
                     .collect();
+                let ways = widenings(old, &object);
                 let contents = worker.with(move |maps| {
                     let mut all = Vec::new();
+                    for (to, way) in ways {
+                        maps.for_each(way.from, &mut |key, value| {
+                            all.push((to, key.to_vec(), way.apply(value)));
+                            Ok(())
+                        })?;
+                    }
                     for (from, to) in pairs {
                         maps.for_each(from, &mut |key, value| {
                             all.push((to, key.to_vec(), value.to_vec()));
@@ -292,7 +314,7 @@ impl Tracer {
             }
         }
         self.script = script;
-        for name in lost {
+        for name in lost.into_iter().filter(|n| !carried.contains(n)) {
             let text = format!("NOTE: the type of {name} has changed; it starts empty.\n");
             self.cx.console.say(&text);
         }
@@ -337,7 +359,12 @@ impl Tracer {
         // A value is printed; what has none is just run.
         let printed = format!("begin {{ print({text}) }}");
         // A map that starts with a small number shall be able to count on.
-        let text = widened(text);
+        let known = |name: &str| {
+            self.maps()
+                .iter()
+                .any(|(_, m)| m.name.strip_prefix('@') == Some(name))
+        };
+        let text = widened(text, known);
         let plain = format!("begin {{ {text}; }}");
         let order = match body {
             Body::Statement => vec![&plain],
@@ -541,9 +568,9 @@ fn statement(text: &str) -> Result<Body, Refused> {
     })
 }
 
-/// A statement that assigns a number to a map, with the number as a 64-bit one: what a literal
+/// A statement that assigns a number to a map that is not known yet, with the number as a 64-bit one: what a literal
 /// has is the least that holds it, and the map's type would change with the next larger one.
-fn widened(text: &str) -> String {
+fn widened(text: &str, known: impl Fn(&str) -> bool) -> String {
     use syntax::ast::{ExprKind, StmtKind};
     const HEAD: &str = "begin { ";
     let script = format!("{HEAD}{text}; }}");
@@ -558,7 +585,8 @@ fn widened(text: &str) -> String {
             value,
             ..
         } = &statement.kind
-        && matches!(target.kind, ExprKind::Map(_) | ExprKind::MapElem { .. })
+        && let ExprKind::Map(map) | ExprKind::MapElem { map, .. } = &target.kind
+        && !known(&map.name)
         && let ExprKind::Int(_) = value.kind
     {
         out.insert_str(value.span.lo as usize - HEAD.len(), "(int64)");
@@ -628,6 +656,23 @@ fn slice(object: &Object, composed: &Composed, wanted: impl Fn(u32) -> bool) -> 
         });
     }
     out
+}
+
+/// The maps of `new` that get the numbers of a map of `old` whose numbers were smaller.
+fn widenings(old: &Object, new: &Object) -> Vec<(MapId, Widening)> {
+    let maps = new.maps.iter().enumerate();
+    maps.filter(|(_, def)| shared::find(old, new, def).is_none())
+        .filter_map(|(i, def)| Some((MapId(i as u32), Widening::find(old, new, def)?)))
+        .collect()
+}
+
+/// Puts BEGIN out of use.
+fn skip_begin(object: &mut Object) {
+    for point in &mut object.attach {
+        if point.attach == Attach::Begin {
+            point.attach = Attach::Test(String::new());
+        }
+    }
 }
 
 /// The object without the attach points that [`slice`] put out of use.

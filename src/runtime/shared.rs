@@ -5,7 +5,7 @@
 //! as if it were its own. That is so for `@maps`, for the stacks that their values refer to and
 //! for the time of the start, if name, sizes and the meaning of every byte agree.
 //!
-//! It never converts values: a map whose type changed is another map.
+//! A map whose type changed is another map; only numbers that got larger are carried over.
 
 use std::sync::Arc;
 
@@ -58,6 +58,96 @@ pub fn find(old: &Object, new: &Object, def: &MapDef) -> Option<MapId> {
     }
     let at = old.maps.iter().position(|o| agree(old, o, new, def))?;
     Some(MapId(at as u32))
+}
+
+/// How numbers of a map become those of a map of the same name whose numbers are larger.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Widening {
+    /// The old map.
+    pub from: MapId,
+    signed: bool,
+    size: usize,
+    /// Bytes of a new value.
+    value_size: usize,
+    /// Where old and new value say that they were assigned.
+    flags: Option<(usize, usize)>,
+}
+
+impl Widening {
+    /// The way from a map of `old` to `def` of `new`, if there is one.
+    pub fn find(old: &Object, new: &Object, def: &MapDef) -> Option<Self> {
+        let MapRole::User(b) = &def.role else {
+            return None;
+        };
+        let named = |d: &&MapDef| matches!(&d.role, MapRole::User(a) if a.name == b.name);
+        let at = old.maps.iter().position(|d| named(&d))?;
+        let before = &old.maps[at];
+        let MapRole::User(a) = &before.role else {
+            return None;
+        };
+        let keys = match (&a.key, &b.key) {
+            (Some(x), Some(y)) => layouts_agree(old, x, new, y),
+            (None, None) => true,
+            _ => false,
+        };
+        let (MapValue::Plain(Layout::Int { signed, size }), MapValue::Plain(to)) =
+            (&a.value, &b.value)
+        else {
+            return None;
+        };
+        let &Layout::Int {
+            signed: to_signed,
+            size: to_size,
+        } = to
+        else {
+            return None;
+        };
+        let same = (before.kind, before.key_size) == (def.kind, def.key_size);
+        let fits = to_size >= *size && to_signed == *signed;
+        (same && keys && fits && !def.kind.is_percpu()).then_some(Self {
+            from: MapId(at as u32),
+            signed: *signed,
+            size: usize::from(*size),
+            value_size: def.value_size as usize,
+            flags: a
+                .set_flag
+                .zip(b.set_flag)
+                .map(|(x, y)| (x as usize, y as usize)),
+        })
+    }
+
+    /// A new value for an old one.
+    pub fn apply(&self, value: &[u8]) -> Vec<u8> {
+        let old = &value[..self.size.min(value.len())];
+        let negative = self.signed && {
+            let top = if cfg!(target_endian = "little") {
+                old.last()
+            } else {
+                old.first()
+            };
+            top.is_some_and(|b| b & 0x80 != 0)
+        };
+        let fill = if negative { 0xff } else { 0 };
+        let mut number = [fill; 8];
+        let mut out = vec![0; self.value_size];
+        let room = 8.min(match self.flags {
+            Some((_, to)) => to,
+            None => self.value_size,
+        });
+        if cfg!(target_endian = "little") {
+            number[..old.len()].copy_from_slice(old);
+            out[..room].copy_from_slice(&number[..room]);
+        } else {
+            number[8 - old.len()..].copy_from_slice(old);
+            out[..room].copy_from_slice(&number[8 - room..]);
+        }
+        if let Some((from, to)) = self.flags
+            && let (Some(&set), Some(at)) = (value.get(from), out.get_mut(to))
+        {
+            *at = set;
+        }
+        out
+    }
 }
 
 /// Whether a map of `old` and one of `new` are the same to programs and readers.
@@ -192,6 +282,23 @@ mod tests {
         assert_eq!(found(&object("@a", Some(int(false)), plain(true))), None);
         assert_eq!(found(&object("@a", Some(int(true)), plain(false))), None);
         assert_eq!(found(&object("@a", None, plain(true))), None);
+    }
+
+    #[test]
+    fn small_numbers_become_large_ones() {
+        let make = |size: u8, signed| {
+            let value = MapValue::Plain(Layout::Int { signed, size });
+            let mut object = object("@a", Some(int(true)), value);
+            object.maps[0].value_size = u32::from(size);
+            object
+        };
+        let (old, new) = (make(1, true), make(8, true));
+        let way = Widening::find(&old, &new, &new.maps[0]).unwrap();
+        assert_eq!(way.apply(&[0xfb]), (-5i64).to_ne_bytes());
+        assert_eq!(way.apply(&[5]), 5i64.to_ne_bytes());
+        assert_eq!(Widening::find(&new, &old, &old.maps[0]), None);
+        let other = make(8, false);
+        assert_eq!(Widening::find(&old, &other, &other.maps[0]), None);
     }
 
     #[test]

@@ -88,8 +88,17 @@ fn end_probes_run_when_the_session_ends() {
     t.expect("[1] attached");
     t.line("end { printf(\"%d left\\n\", @x * 3); }");
     t.expect("attached");
+    // A map whose numbers get larger keeps them; BEGIN does not run again.
+    t.line("begin { @small = 3; }");
+    t.expect("attached");
+    t.line("@small = 4");
+    t.line("interval:s:3600 { @small = @small + 100000; }");
+    t.expect("attached");
+    t.line("@small");
+    t.expect("@small: 4");
     t.line("quit");
     t.expect("21 left");
+    t.expect("@small: 4");
     t.expect("@x: 7");
     assert_eq!(t.wait(), 0);
 }
@@ -222,6 +231,7 @@ fn a_session_starts_from_a_script() {
     t.prompt();
     t.line("@n");
     t.expect("@n: 11");
+    t.prompt();
     t.keys("\x04");
     t.expect("n is 11");
     assert_eq!(t.wait(), 0);
