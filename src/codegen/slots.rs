@@ -131,14 +131,15 @@ impl Graph {
                 }
             }
         }
+        let at_home = a.blocks.iter().find(|x| x.0 == home.index());
         let mut range: Range = Vec::new();
         let mut add = |start: u32, end: u32| range.push(Segment { start, end });
         for &b in &out {
             let end = 4 * starts[b + 1];
-            let start = match a.blocks.iter().find(|x| x.0 == b) {
-                Some((_, first, _)) if b == home.index() => 4 * first,
-                None if b == home.index() => end - 1,
-                _ => 4 * starts[b],
+            let start = match at_home {
+                _ if b != home.index() => 4 * starts[b],
+                Some((_, first, _)) => 4 * first,
+                None => end - 1,
             };
             add(start, end);
         }

@@ -401,7 +401,16 @@ impl<'a> Checker<'a> {
         self.scoped(|c| {
             let id = c.declare(var, s.id, Origin::Loop, None);
             if let Some(ty) = &types {
-                c.learn_local(id, ty.clone());
+                // Not less than what assignments in the body made of it in an earlier round, or
+                // the two would take turns for ever.
+                let bound = Expr {
+                    kind: ExprKind::Zero,
+                    ty: ty.clone(),
+                    loc: c.loc(var.span),
+                };
+                if c.grow_local(id, &bound).is_err() {
+                    c.learn_local(id, ty.clone());
+                }
             }
             let body = c.in_loop(LoopKind::Real, |c| c.block(body));
             let ty = types?;

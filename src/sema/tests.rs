@@ -1002,3 +1002,11 @@ fn nothing_is_dropped_for_want_of_a_type() {
     let said = says("begin { for $kv : @a { @a[$kv.0] = $kv.1; } }");
     assert_eq!(said[0], "Undefined map: @a");
 }
+
+#[test]
+fn loop_variables_of_two_signs_settle() {
+    typed(
+        "begin { @m = (uint64)5; for ($i : 0..@m) { $i = (int64)@m; @x = $i; } }",
+        &[("@x", "int64")],
+    );
+}
