@@ -18,11 +18,12 @@ if [ -z "${SMOKE_INSIDE:-}" ]; then
   exit "$failed"
 fi
 
-# Inside: expect REGEX PROGRAM runs a program beside some work and looks for a line of its output.
+# Inside: expect REGEX PROGRAM [COMMAND] runs a program beside some work and looks for a line of
+# its output.
 failed=0
 expect() {
   local want=$1 program=$2 out rc=0
-  out=$(timeout 40 "$rtrace" -c '/bin/cat /etc/passwd /etc/group' -e "$program" 2>&1) || rc=$?
+  out=$(timeout 40 "$rtrace" -c "${3:-/bin/cat /etc/passwd /etc/group}" -e "$program" 2>&1) || rc=$?
   if grep -Eq -- "$want" <<<"$out" && [ $rc = 0 ]; then
     echo "ok   $program"
   else
@@ -53,5 +54,24 @@ expect 'swapper|kthreadd|init' 'iter:task { printf("%s %d\n", ctx.task.comm, ctx
 expect '^@: [1-9]' 'profile:hz:99 { @ = count() }'
 expect '^@\[.+\]: [1-9]' 'software:page-faults:1 { @[comm] = count() }'
 expect '^hello' 'begin { printf("hello\n") }'
+expect '^@\[vfs_open\]: [1-9]' 'kprobe:vfs_* { @[func] = count() }'
+expect '^@\[vfs_open, .+\]: [1-9]' 'kretprobe:vfs_* { @[func, comm] = count() }'
+expect '\|@@@' 'kretprobe:vfs_read { @ = hist(retval) }'
+expect '^@\[.+\]: [1-9]' 'fentry:vfs_read { @[comm] = sum(args.count) }'
+expect '^@: [1-9]' 'fexit:vfs_read { @ = sum(retval >= 0 ? retval : 0) }'
+expect '^exec /bin/cat|^exec /usr/bin/cat' 'kprobe:__x64_sys_execve { @name[tid] = str(((struct pt_regs *)arg0).di) } kretprobe:__x64_sys_execve /has_key(@name, tid)/ { printf("exec %s\n", @name[tid]); delete(@name, tid) }'
+tcp='/usr/bin/env python3 tests/tools/workload /tmp tcp'
+expect '^@\[[0-9]+\]: [1-9]' 'kprobe:__kfree_skb,kprobe:kfree_skb*,kprobe:sk_skb_reason_drop* { @[pid] = count() }' "$tcp"
+expect '^@\[SKB_DROP_REASON_NO_SOCKET\]: [1-9]' 'tracepoint:skb:kfree_skb { @[args.reason] = count() }' "$tcp"
+
+# A variable that a program changes, at an address that it prints.
+cat > /tmp/watched.c <<'C'
+volatile long watched;
+int main(void) { for (int i = 0; i < 5; i++) watched += 10; }
+C
+if gcc -static -no-pie -o /tmp/watched /tmp/watched.c; then
+  address=$(nm /tmp/watched | awk '$3 == "watched" { print "0x" $1 }')
+  expect '^@: [1-9]' "watchpoint:$address:8:w { @ = count() }" /tmp/watched
+fi
 echo "$failed failed"
 exit "$failed"
