@@ -59,7 +59,7 @@ expect '^@\[vfs_open, .+\]: [1-9]' 'kretprobe:vfs_* { @[func, comm] = count() }'
 expect '\|@@@' 'kretprobe:vfs_read { @ = hist(retval) }'
 expect '^@\[.+\]: [1-9]' 'fentry:vfs_read { @[comm] = sum(args.count) }'
 expect '^@: [1-9]' 'fexit:vfs_read { @ = sum(retval >= 0 ? retval : 0) }'
-expect '^exec /bin/cat|^exec /usr/bin/cat' 'kprobe:__x64_sys_execve { @name[tid] = str(((struct pt_regs *)arg0).di) } kretprobe:__x64_sys_execve /has_key(@name, tid)/ { printf("exec %s\n", @name[tid]); delete(@name, tid) }'
+expect '^exec /bin/true' 'kprobe:__x64_sys_execve { @name[tid] = str(uptr(((struct pt_regs *)arg0).di)) } kretprobe:__x64_sys_execve /has_key(@name, tid)/ { printf("exec %s\n", @name[tid]); delete(@name, tid) }' '/bin/sh -c "/bin/true; /bin/true"'
 tcp='/usr/bin/env python3 tests/tools/workload /tmp tcp'
 expect '^@\[[0-9]+\]: [1-9]' 'kprobe:__kfree_skb,kprobe:kfree_skb*,kprobe:sk_skb_reason_drop* { @[pid] = count() }' "$tcp"
 expect '^@\[SKB_DROP_REASON_NO_SOCKET\]: [1-9]' 'tracepoint:skb:kfree_skb { @[args.reason] = count() }' "$tcp"
@@ -71,7 +71,7 @@ int main(void) { for (int i = 0; i < 5; i++) watched += 10; }
 C
 if gcc -static -no-pie -o /tmp/watched /tmp/watched.c; then
   address=$(nm /tmp/watched | awk '$3 == "watched" { print "0x" $1 }')
-  expect '^@: [1-9]' "watchpoint:$address:8:w { @ = count() }" /tmp/watched
+  expect '^@: 5$' "watchpoint:$address:8:w { @ = count() }" /tmp/watched
 fi
 echo "$failed failed"
 exit "$failed"
