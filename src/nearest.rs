@@ -31,8 +31,9 @@ impl Nearest {
         }
         Self {
             last: last_component(&wanted).to_vec(),
-            // A third of the letters may differ: more is another name.
-            limit: (wanted.len() / 3).clamp(1, 12),
+            // A third of the letters may differ: more is another name. Two letters that changed
+            // places are two that differ.
+            limit: (wanted.len() / 3).clamp(1 + usize::from(wanted.len() > 4), 12),
             wanted,
             counts,
             keep,

@@ -39,6 +39,12 @@ pub fn run(object: Object, args: &Args, env: Arc<HostEnv>, child: Option<Child>)
         return FAILED;
     }
     let object = Arc::new(object);
+    if args.engine == Engine::User
+        && let Some(e) = engine::unsupported(&object)
+    {
+        complain(&format!("ERROR: {e}"));
+        return REFUSED;
+    }
     let outcome = match args.mode {
         Mode::Test | Mode::Bench => trials::run(&object, args, env),
         _ => start(object, args, env, child),
@@ -129,9 +135,6 @@ fn interpret(
     args: &Args,
     env: &HostEnv,
 ) -> Result<i32> {
-    if let Some(e) = engine::unsupported(object) {
-        return Err(e);
-    }
     if args.dry_run {
         return Ok(0);
     }

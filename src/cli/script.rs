@@ -20,6 +20,7 @@ use crate::facts::FactOptions;
 use crate::ir::pass;
 use crate::object::{Attach, Object};
 use crate::runtime::child::Child;
+use crate::runtime::privilege;
 use crate::sema;
 use crate::source::SourceMap;
 use crate::symbols::cache::IndexCache;
@@ -27,6 +28,15 @@ use crate::syntax::{self, ast};
 
 /// Compiles and runs a script.
 pub fn main(input: Input, args: &Args) -> i32 {
+    // Before the script is looked at: what lacks the privilege to trace often lacks that to see
+    // what there is to trace, too.
+    let runs = matches!(args.mode, Mode::Run | Mode::Test | Mode::Bench) && !args.list;
+    if runs && args.engine == Engine::Kernel {
+        if let Err(e) = privilege::check() {
+            complain(&format!("ERROR: {e}"));
+            return REFUSED;
+        }
+    }
     if let Some(pid) = args.pid
         && let Err(e) = process_exists(pid)
     {

@@ -92,7 +92,17 @@ impl Checker<'_> {
             self.local(id).used = true;
         } else {
             let text = format!("Undefined or undeclared variable: ${}", v.name);
-            self.error(Code::UndefinedVariable, v.span, text);
+            let names: Vec<String> = self
+                .unit
+                .scopes
+                .iter()
+                .flat_map(|s| s.keys())
+                .filter(|(_, expn)| *expn == v.expn)
+                .map(|(name, _)| format!("${name}"))
+                .collect();
+            let written = format!("${}", v.name);
+            let names = names.iter().map(String::as_str);
+            self.fail_name(Code::UndefinedVariable, v.span, text, &written, names);
         }
         id
     }

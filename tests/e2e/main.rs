@@ -1,0 +1,19 @@
+//! The main job, end to end: real programs, traced by the command that users run.
+//!
+//! Each command of `docs/examples` is a test here. What needs the kernel says why it is skipped
+//! where BPF cannot be used.
+
+#[path = "../support/kernel.rs"]
+mod kernel;
+mod support;
+
+mod cpp;
+mod ending;
+mod functions;
+mod hello;
+mod node;
+mod programs;
+mod refusals;
+mod sockets;
+mod syscalls;
+mod threads;
