@@ -31,11 +31,12 @@ pub fn main(input: Input, args: &Args) -> i32 {
     // Before the script is looked at: what lacks the privilege to trace often lacks that to see
     // what there is to trace, too.
     let runs = matches!(args.mode, Mode::Run | Mode::Test | Mode::Bench) && !args.list;
-    if runs && args.engine == Engine::Kernel {
-        if let Err(e) = privilege::check() {
-            complain(&format!("ERROR: {e}"));
-            return REFUSED;
-        }
+    if runs
+        && args.engine == Engine::Kernel
+        && let Err(e) = privilege::check()
+    {
+        complain(&format!("ERROR: {e}"));
+        return REFUSED;
     }
     if let Some(pid) = args.pid
         && let Err(e) = process_exists(pid)
