@@ -12,6 +12,9 @@ use std::sync::{Arc, Mutex, OnceLock};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+/// A fixture that is compiled by whoever asks first; `None` if it cannot be.
+type Built = Arc<OnceLock<Option<String>>>;
+
 /// How long a run may take before it counts as hung.
 pub const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -205,7 +208,7 @@ impl Drop for Live {
 /// `None`, said loudly, where there is no compiler.
 #[track_caller]
 pub fn fixture(source: &str, name: &str, flags: &[&str]) -> Option<String> {
-    static MADE: Mutex<Option<HashMap<String, Arc<OnceLock<Option<String>>>>>> = Mutex::new(None);
+    static MADE: Mutex<Option<HashMap<String, Built>>> = Mutex::new(None);
     let made = {
         let mut all = MADE.lock().unwrap();
         let all = all.get_or_insert_default();
