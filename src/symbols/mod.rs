@@ -5,6 +5,7 @@
 pub mod cache;
 pub mod debuglink;
 pub mod demangle;
+pub mod disk_cache;
 pub mod dwarf;
 pub mod elf;
 #[cfg(test)]
