@@ -87,6 +87,7 @@ fn start(object: Arc<Object>, args: &Args, env: Arc<HostEnv>, child: Option<Chil
                 verbose: args.verbose > 0,
                 quiet: args.quiet,
                 dry_run: args.dry_run,
+                shed: true,
                 ..Options::default()
             };
             let mut session = Session::new(Arc::clone(&object), env, options)?;

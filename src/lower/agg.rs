@@ -6,7 +6,7 @@
 use crate::codegen::helper;
 use crate::ir::inst::{AtomicOp, Cond, MemTy, Ty};
 use crate::ir::{BinOp, Value};
-use crate::object::{AggStorage, SiteKind};
+use crate::object::{AggStorage, SERIES_BUSY, SiteKind};
 use crate::sema::hir::{Expr, MapRef};
 use crate::types::{AggKind, AggTy, TseriesAgg};
 
@@ -16,6 +16,9 @@ use super::maps::{self, MapPlan};
 /// How often an update of a minimum is tried again before it counts as failed. Each failure
 /// means that another program changed the value in between.
 const MAX_TRIES: i64 = 16;
+
+/// `-EBUSY`
+const EBUSY: i64 = -16;
 
 impl<'a> Fx<'_, 'a> {
     /// `@m[k] = count()` and the like.
@@ -65,7 +68,7 @@ impl<'a> Fx<'_, 'a> {
                 }
                 AggKind::Min | AggKind::Max => {
                     fx.b.store_imm(MemTy::DW, p, 8, 1);
-                    fx.atomic_max(p, rank);
+                    fx.atomic_best(p, 0, rank, Cond::Ugt);
                 }
                 _ => {
                     fx.b.atomic_add(p, 0, v);
@@ -131,8 +134,9 @@ impl<'a> Fx<'_, 'a> {
         }
     }
 
-    /// Raises the word at `p` to at least `v`, whoever else does the same.
-    fn atomic_max(&mut self, p: Value, v: Value) {
+    /// Puts `v` into the word at `p` if it is `better` than what is there, whoever else does
+    /// the same.
+    fn atomic_best(&mut self, p: Value, off: i32, v: Value, better: Cond) {
         let (head, swap, again, failed, done) = (
             self.b.new_block(),
             self.b.new_block(),
@@ -142,15 +146,15 @@ impl<'a> Fx<'_, 'a> {
         );
         let old = self.b.block_param(head, Ty::Scalar);
         let tries = self.b.block_param(head, Ty::Scalar);
-        let first = self.b.load(MemTy::DW, p, 0);
+        let first = self.b.load(MemTy::DW, p, off);
         let zero = self.b.iconst(0);
         self.b.jump(head, &[first, zero]);
         self.b.switch_to(head);
-        self.b.br(Cond::Ule, v, old, done, swap);
+        self.b.br(better, v, old, swap, done);
         self.b.switch_to(swap);
         let got = self
             .b
-            .atomic_fetch(AtomicOp::Cmpxchg, 8, p, 0, v, Some(old));
+            .atomic_fetch(AtomicOp::Cmpxchg, 8, p, off, v, Some(old));
         self.b.br(Cond::Eq, got, old, done, again);
         self.b.switch_to(again);
         let next = self.b.add_imm(tries, 1);
@@ -165,7 +169,7 @@ impl<'a> Fx<'_, 'a> {
             false,
         );
         self.b.switch_to(failed);
-        let code = self.b.iconst(-11);
+        let code = self.b.iconst(EBUSY);
         self.report_failure(SiteKind::MapUpdate, "", code);
         self.b.jump(done, &[]);
         self.b.switch_to(done);
@@ -306,6 +310,10 @@ impl<'a> Fx<'_, 'a> {
     }
 
     /// A value of a time series: a slot of its ring, started anew when its epoch is over.
+    ///
+    /// Starting anew is several stores. Whoever does it marks the slot, so that a program that
+    /// interrupts it adds to neither the old nor the half-made value: its own is counted as
+    /// lost. Likewise for who was interrupted so long that its slot is another epoch's.
     fn add_tseries(&mut self, plan: &MapPlan, key: Option<&'a Expr>, agg: AggTy, v: Value) {
         let AggKind::Tseries {
             interval,
@@ -336,13 +344,29 @@ impl<'a> Fx<'_, 'a> {
             },
             &mut |fx, p| {
                 let (old, same, done) = (fx.b.new_block(), fx.b.new_block(), fx.b.new_block());
+                let (anew, raced, lost) = (fx.b.new_block(), fx.b.new_block(), fx.b.new_block());
+                let older = fx.b.new_block();
                 let was = fx.b.load(MemTy::DW, p, 0);
                 fx.b.br(Cond::Eq, was, epoch, same, old);
                 fx.b.switch_to(old);
-                fx.b.store(MemTy::DW, p, 0, epoch);
+                // The mark is above all epochs.
+                fx.b.br_cold(Cond::Ugt, was, epoch, lost, older);
+                fx.b.switch_to(older);
+                let busy = fx.b.iconst(SERIES_BUSY as i64);
+                let got =
+                    fx.b.atomic_fetch(AtomicOp::Cmpxchg, 8, p, 0, busy, Some(was));
+                fx.b.br(Cond::Eq, got, was, anew, raced);
+                fx.b.switch_to(raced);
+                fx.b.br_cold(Cond::Ne, got, epoch, lost, same);
+                fx.b.switch_to(lost);
+                let code = fx.b.iconst(EBUSY);
+                fx.report_failure(SiteKind::MapUpdate, "", code);
+                fx.b.jump(done, &[]);
+                fx.b.switch_to(anew);
                 fx.b.store(MemTy::DW, p, 8, v);
                 let third = fx.series_count(how, now);
                 fx.b.store(MemTy::DW, p, 16, third);
+                fx.b.store(MemTy::DW, p, 0, epoch);
                 fx.b.jump(done, &[]);
                 fx.b.switch_to(same);
                 if how == TseriesAgg::Last {
@@ -355,17 +379,13 @@ impl<'a> Fx<'_, 'a> {
                     TseriesAgg::Last => fx.b.store(MemTy::DW, p, 8, v),
                     TseriesAgg::Avg | TseriesAgg::Sum => fx.b.atomic_add(p, 8, v),
                     TseriesAgg::Min | TseriesAgg::Max => {
-                        let cur = fx.b.load(MemTy::DW, p, 8);
-                        let set = fx.b.new_block();
-                        let cond = match (how, agg.signed) {
+                        let better = match (how, agg.signed) {
                             (TseriesAgg::Min, true) => Cond::Slt,
                             (TseriesAgg::Min, false) => Cond::Ult,
                             (_, true) => Cond::Sgt,
                             (_, false) => Cond::Ugt,
                         };
-                        fx.b.br(cond, v, cur, set, done);
-                        fx.b.switch_to(set);
-                        fx.b.store(MemTy::DW, p, 8, v);
+                        fx.atomic_best(p, 8, v, better);
                     }
                 }
                 fx.b.jump(done, &[]);

@@ -175,7 +175,7 @@ impl<'a> Fx<'_, 'a> {
         };
         let key = self.key(&plan, key);
         let code = self.update(&plan, key, at, ANY);
-        self.check_code(code, SiteKind::MapFull, "map_update_elem");
+        self.check_update(code);
     }
 
     fn assign_direct(&mut self, plan: &MapPlan, value: &'a Expr) {
@@ -253,7 +253,7 @@ impl<'a> Fx<'_, 'a> {
         self.b.switch_to(gone);
         self.b.jump(full, &[]);
         self.b.switch_to(full);
-        self.report_failure(SiteKind::MapFull, "map_update_elem", code);
+        self.report_update(code);
         let zero = self.b.iconst(0);
         self.b.jump(join, &[zero]);
         self.b.switch_to(join);

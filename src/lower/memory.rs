@@ -485,6 +485,44 @@ impl<'a> Fx<'_, 'a> {
         }
         n
     }
+
+    /// Counts a string that was read into `cap` bytes from `from`, `n` of them with its NUL, if
+    /// there was more of it.
+    pub(super) fn count_cut(
+        &mut self,
+        space: crate::types::AddrSpace,
+        n: Value,
+        cap: u32,
+        from: Value,
+    ) {
+        use crate::types::AddrSpace;
+        // A string that fits exactly fills its place too: the byte that was overwritten by the
+        // NUL tells. It has just been read; if it cannot be any more, nobody knows.
+        let id = match space {
+            AddrSpace::User => helper::PROBE_READ_USER,
+            AddrSpace::Kernel | AddrSpace::Bpf => helper::PROBE_READ_KERNEL,
+            AddrSpace::None => helper::PROBE_READ,
+        };
+        let (full, cut, next) = (self.b.new_block(), self.b.new_block(), self.b.new_block());
+        let whole = self.b.iconst(i64::from(cap));
+        self.b.br_cold(Cond::Eq, n, whole, full, next);
+        self.b.switch_to(full);
+        let mark = self.mark();
+        let last = self.temp(8);
+        self.b.store_imm(MemTy::DW, last.ptr, last.off, 0);
+        let to = self.pointer(last);
+        let one = self.b.iconst(1);
+        let at = self.b.add_imm(from, i64::from(cap) - 1);
+        self.b.call(id, &[to, one, at], Ty::Scalar);
+        let byte = self.b.load(MemTy::DW, last.ptr, last.off);
+        self.release(mark);
+        let zero = self.b.iconst(0);
+        self.b.br_cold(Cond::Ne, byte, zero, cut, next);
+        self.b.switch_to(cut);
+        self.count_failure(crate::object::SiteKind::Truncated, "");
+        self.b.jump(next, &[]);
+        self.b.switch_to(next);
+    }
 }
 
 /// Whether an expression reads a variable.

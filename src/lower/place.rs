@@ -274,6 +274,7 @@ impl<'a> Fx<'_, 'a> {
         let d = self.mask(d, 0xffff);
         let addr = self.b.add(ctx, d);
         let len = self.b.iconst(i64::from(cap));
-        self.probe_read_str(AddrSpace::Kernel, dst, cap, len, addr);
+        let n = self.probe_read_str(AddrSpace::Kernel, dst, cap, len, addr);
+        self.count_cut(AddrSpace::Kernel, n, cap, addr);
     }
 }

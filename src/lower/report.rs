@@ -9,6 +9,9 @@ use crate::object::{Event, EventId, EventKind, Loc, MapId, Site, SiteId, SiteKin
 use super::Lower;
 use super::fx::{Fx, Shared};
 
+/// `-E2BIG`: no room for another key.
+const E2BIG: i64 = -7;
+
 /// Bytes of a runtime-error record: header and return code.
 const ERROR_RECORD: u32 = 16;
 
@@ -109,7 +112,7 @@ impl Fx<'_, '_> {
     /// only counted.
     fn is_live(&self, kind: SiteKind) -> bool {
         match kind {
-            SiteKind::LostEvent | SiteKind::Scratch => false,
+            SiteKind::LostEvent | SiteKind::Scratch | SiteKind::Truncated => false,
             SiteKind::MapLookup | SiteKind::Read => self.lw.program.config.warn_helpers,
             _ => true,
         }
@@ -146,6 +149,34 @@ impl Fx<'_, '_> {
         let f = self.lw.report_function();
         let v = self.b.iconst(i64::from(site.0));
         self.b.call_func(f, &[v, code], Ty::Scalar);
+    }
+
+    /// Reports a map update that failed with `code`: as a full map, or as whatever else it is
+    /// (the kernel refuses updates that could deadlock with one that they interrupt).
+    pub(super) fn report_update(&mut self, code: Value) {
+        let loc = self.b.loc();
+        let full = self.lw.site(SiteKind::MapFull, "map_update_elem", loc, "");
+        let other = self
+            .lw
+            .site(SiteKind::MapUpdate, "map_update_elem", loc, "");
+        debug_assert_eq!(full.0 + 1, other.0);
+        let f = self.lw.report_function();
+        let no_room = self.b.iconst(E2BIG);
+        let is_other = self.select_bool(Cond::Ne, code, no_room);
+        let site = self.b.add_imm(is_other, i64::from(full.0));
+        self.b.call_func(f, &[site, code], Ty::Scalar);
+    }
+
+    /// Reports a map update if its `code` is negative, and goes on either way.
+    pub(super) fn check_update(&mut self, code: Value) {
+        let next = self.b.new_block();
+        let bad = self.b.new_block();
+        let zero = self.b.iconst(0);
+        self.b.br_cold(Cond::Slt, code, zero, bad, next);
+        self.b.switch_to(bad);
+        self.report_update(code);
+        self.b.jump(next, &[]);
+        self.b.switch_to(next);
     }
 
     /// Reports if `code` is negative, and goes on either way.

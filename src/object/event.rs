@@ -125,6 +125,8 @@ pub enum SiteKind {
     MapLookup,
     /// A read of memory that failed (reported with `-k` only).
     Read,
+    /// A string or a blob that was longer than `max_strlen`.
+    Truncated,
     /// A division by zero.
     DivideByZero,
     /// An index past the end of an array.

@@ -147,6 +147,10 @@ pub enum MapValue {
     Agg(AggTy, AggStorage),
 }
 
+/// The epoch of a slot of a time series that a program is just starting anew: its value is
+/// neither the old nor the new one. Above all real ones.
+pub const SERIES_BUSY: u64 = u64::MAX;
+
 /// How an aggregation is stored.
 ///
 /// | kind | value of one CPU |

@@ -24,7 +24,7 @@ mod layout;
 pub use attach::{Attach, AttachPoint, PerfClock, Rate, TargetFile};
 pub use event::{Event, EventKind, Site, SiteKind, Stream};
 pub use format::{Conv, Format, FormatError, LenMod, Piece, Spec};
-pub use layout::{AggStorage, EnumTable, FieldLayout, Layout, MapValue};
+pub use layout::{AggStorage, EnumTable, FieldLayout, Layout, MapValue, SERIES_BUSY};
 
 /// Bytes before the payload of a record.
 pub const RECORD_HEADER: u32 = 8;

@@ -7,7 +7,7 @@
 use std::collections::HashMap;
 
 use super::output::value::{Integer, Malformed, u64_at};
-use crate::object::{AggStorage, UserMap};
+use crate::object::{AggStorage, SERIES_BUSY, UserMap};
 use crate::types::{AggKind, AggTy, TseriesAgg};
 
 /// More buckets than any histogram has: `hist(n, 5)` has 1,891, `lhist` 1,002.
@@ -200,7 +200,7 @@ impl Regroup {
             Some(Group::Series(points)) => {
                 for cpu in value.iter() {
                     let (epoch, v, count) = (u64_at(cpu, 0)?, u64_at(cpu, 8)?, u64_at(cpu, 16)?);
-                    if count != 0 {
+                    if count != 0 && epoch != SERIES_BUSY {
                         let old = points.get(&epoch).copied();
                         points.insert(epoch, combine(self.ty, old, (v, count)));
                     }

@@ -105,6 +105,9 @@ pub struct Options {
     pub notify: bool,
     /// Leave SIGINT and SIGTERM to others.
     pub ignore_signals: bool,
+    /// Give up capabilities of the calling thread that are not needed once everything is
+    /// attached.
+    pub shed: bool,
     /// Whether the end of the run waits until the kernel has released everything.
     pub release: Release,
 }
@@ -118,6 +121,7 @@ impl Default for Options {
             quiet: false,
             dry_run: false,
             ignore_signals: false,
+            shed: false,
             notify: std::env::var_os(NOTIFY).is_some(),
             release: Release::InBackground,
         }
@@ -278,6 +282,12 @@ impl Session {
         if self.options.dry_run {
             self.detach_all();
             return Ok(self.outcome(Stop::Idle));
+        }
+        let has_command = self.options.child.is_some();
+        if self.options.shed
+            && let Err(e) = privilege::shed(&self.loaded.object, has_command)
+        {
+            sink.warning(&format!("capabilities that are not needed are kept: {e}"))?;
         }
         if interrupted.is_none() {
             if !self.options.quiet {

@@ -1,7 +1,7 @@
 //! Accounted: every loss is told once per place of the script, and `--strict` fails the run.
 
 use crate::kernel::usable;
-use crate::run::run;
+use crate::run::{program, run, threads};
 
 #[test]
 fn failed_reads_are_counted_per_line() {
@@ -93,4 +93,117 @@ fn lost_events_and_printed_ones_are_all_that_were_emitted() {
         assert_eq!(printed + lost, 50_000, "{format}: {}", done.err);
         assert_eq!(done.code, Some(if lost > 0 { 3 } else { 0 }));
     }
+}
+
+/// The losses in a run's JSON: kind, count, column.
+fn losses(json: &str) -> Vec<(String, u64, u64)> {
+    let part = |line: &str, from: &str, to: char| -> Option<String> {
+        Some(line.split_once(from)?.1.split(to).next()?.to_owned())
+    };
+    json.lines()
+        .filter(|l| l.starts_with("{\"type\": \"loss\""))
+        .map(|l| {
+            let kind = part(l, "\"kind\": \"", '"').unwrap();
+            let count = part(l, "\"count\": ", ',').unwrap().parse().unwrap();
+            let col = part(l, "\"col\": ", '}').unwrap().parse().unwrap();
+            (kind, count, col)
+        })
+        .collect()
+}
+
+#[test]
+fn strings_that_were_cut_are_counted_and_those_that_fit_are_not() {
+    if !usable("strings_that_were_cut_are_counted_and_those_that_fit_are_not") {
+        return;
+    }
+    let Some(target) = program("strings") else {
+        return;
+    };
+    let command = format!("{} short", target.display());
+    // Of the strings, one fits exactly into 16 bytes with its NUL, two do not.
+    let body = |call: &str| {
+        format!(
+            "config = {{ max_strlen = 16 }} uprobe:{}:take {{ @[{call}] = count(); }}",
+            target.display()
+        )
+    };
+    for (call, cut) in [
+        ("str(arg0)", 2),
+        ("str(arg0, arg1)", 1),
+        ("str(arg0, 5)", 0),
+        ("buf(arg0, arg1)", 1),
+        ("str_concat(str(arg0), \"x\")", 2),
+    ] {
+        let script = body(call);
+        let args = [
+            "-q", "--strict", "-f", "json", "-e", &script, "-c", &command,
+        ];
+        let done = run(&args);
+        let all = losses(&done.out);
+        let counts: Vec<_> = all.iter().map(|(k, n, _)| (k.as_str(), *n)).collect();
+        match cut {
+            0 => assert_eq!(counts, [], "{call}"),
+            n => assert_eq!(counts, [("truncated", n)], "{call}: {}", done.out),
+        }
+        assert_eq!(done.code, Some(if cut == 0 { 0 } else { 3 }), "{call}");
+    }
+    let done = run(&["-q", "-e", &body("str(arg0)"), "-c", &command]);
+    assert!(
+        done.err
+            .contains("WARNING: 2 values cut: no room for the whole (max_strlen)"),
+        "{}",
+        done.err
+    );
+    assert_eq!(done.code, Some(0));
+}
+
+#[test]
+fn arithmetic_and_indices_out_of_range_are_told_with_their_place() {
+    if !usable("arithmetic_and_indices_out_of_range_are_told_with_their_place") {
+        return;
+    }
+    for (script, kind, text) in [
+        (
+            "begin { @z = 0; @x = 7 / @z; exit(); }",
+            "divide_by_zero",
+            "Divide or modulo by 0",
+        ),
+        (
+            "begin { $i = (uint64)pid; $a = (uint8[4])1; @x = $a[$i + 9]; exit(); }",
+            "out_of_bounds",
+            "Array access out of bounds",
+        ),
+    ] {
+        let done = run(&["-q", "--strict", "-e", script]);
+        assert!(done.err.contains(text), "{kind}: {}", done.err);
+        assert!(done.err.starts_with("stdin:1:"), "{kind}: {}", done.err);
+        assert_eq!(done.code, Some(3), "{kind}");
+    }
+}
+
+#[test]
+fn runs_that_the_kernel_skipped_are_counted() {
+    if !usable("runs_that_the_kernel_skipped_are_counted") {
+        return;
+    }
+    // Of x86, and where tracefs is mounted.
+    let events = "/sys/kernel/tracing/events/exceptions/page_fault_kernel";
+    if !std::path::Path::new(events).exists() {
+        eprintln!("skipped: runs_that_the_kernel_skipped_are_counted: no {events}");
+        return;
+    }
+    let Some(target) = threads() else { return };
+    // A read that faults fires the tracepoint, whose program reads and faults: while it runs.
+    let script = format!(
+        "uprobe:{}:tick {{ @x = *(uint8*)uptr(8); }} \
+         rawtracepoint:page_fault_kernel {{ @n++; @y = *(uint8*)uptr(8); }}",
+        target.display()
+    );
+    let command = format!("{} 1 50", target.display());
+    let done = run(&[
+        "-q", "--strict", "-f", "json", "-e", &script, "-c", &command,
+    ]);
+    let skipped = counted(&done.out, "skipped_run");
+    assert!(skipped >= 50, "{}{}", done.out, done.err);
+    assert_eq!(done.code, Some(3));
 }

@@ -142,6 +142,49 @@ fn to_file(name: &str, script: &str, command: &str) -> (String, Option<i32>) {
     (std::fs::read_to_string(file).unwrap(), status.code())
 }
 
+/// The values of a time series in JSON output, interval by interval.
+fn series(json: &str, name: &str) -> Vec<u64> {
+    let head = format!("{{\"{name}\": [");
+    let line = json.lines().find(|l| l.contains(&head));
+    let line = line.unwrap_or_else(|| panic!("no {name} in {json}"));
+    line.split("\"value\":")
+        .skip(1)
+        .map(|v| v.split('}').next().unwrap().parse().unwrap())
+        .collect()
+}
+
+#[test]
+fn a_series_that_a_clock_interrupts_has_every_value_or_tells() {
+    if !usable("a_series_that_a_clock_interrupts_has_every_value_or_tells") {
+        return;
+    }
+    let Some(target) = threads() else { return };
+    // Short intervals, so that many are begun, and room for all of them.
+    let body = "@n++; @sum = tseries(1, 5ms, 20000, \"sum\"); \
+        @min = tseries((uint64)3, 5ms, 20000, \"min\"); @max = tseries((uint64)9, 5ms, 20000, \"max\");";
+    let script = format!(
+        "config = {{ unstable_tseries = \"enable\"; max_map_keys = 40000 }} \
+         uprobe:{}:tick {{ {body} }} profile:hz:4999 {{ {body} }}",
+        target.display()
+    );
+    let (json, code) = to_file("series", &script, &format!("{} 8 20000", target.display()));
+    let n = json
+        .lines()
+        .find_map(|l| l.split_once("{\"@n\": "))
+        .unwrap()
+        .1;
+    let n: u64 = n.trim_end_matches('}').parse().unwrap();
+    assert!(n > 160_000);
+    let sum: u64 = series(&json, "@sum").iter().sum();
+    let each = json.matches("\"runtime_error\"").count() as u64;
+    let lost = each + counted(&json, "map_update");
+    // Whatever is lost was told, and it is nothing but what met the start of an interval.
+    assert!(sum <= n && n - sum <= lost, "{n} {sum} {lost}");
+    assert_eq!(code, Some(if lost > 0 { 3 } else { 0 }));
+    assert!(series(&json, "@min").iter().all(|&v| v == 3));
+    assert!(series(&json, "@max").iter().all(|&v| v == 9));
+}
+
 #[test]
 fn keys_kept_and_keys_dropped_are_all_keys() {
     if !usable("keys_kept_and_keys_dropped_are_all_keys") {

@@ -9,5 +9,6 @@ mod explained;
 #[path = "../support/kernel.rs"]
 mod kernel;
 mod killed;
+mod privilege;
 mod run;
 mod safe;

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
-use std::sync::OnceLock;
+use std::sync::{Mutex, OnceLock};
 
 /// What a run left behind.
 #[derive(Debug)]
@@ -39,21 +39,35 @@ pub fn run(args: &[&str]) -> Done {
 /// C compiler.
 pub fn threads() -> Option<PathBuf> {
     static BUILT: OnceLock<Option<PathBuf>> = OnceLock::new();
-    let build = || {
-        let source = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/e2e/threads.c");
-        let to = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("trust-threads");
-        let status = Command::new("cc")
-            .args(["-O1", "-pthread", "-o"])
-            .arg(&to)
-            .arg(source)
-            .status();
-        match status {
-            Ok(s) if s.success() => Some(to),
-            other => {
-                eprintln!("skipped: no C compiler: {other:?}");
-                None
-            }
+    BUILT.get_or_init(|| build("threads")).clone()
+}
+
+/// Another program of tests/fixtures/e2e, built.
+pub fn program(name: &str) -> Option<PathBuf> {
+    // Tests of one process may want the same one at the same time.
+    static BUILT: Mutex<Vec<(String, Option<PathBuf>)>> = Mutex::new(Vec::new());
+    let mut built = BUILT.lock().unwrap();
+    if let Some((_, path)) = built.iter().find(|(n, _)| n == name) {
+        return path.clone();
+    }
+    let path = build(name);
+    built.push((name.to_owned(), path.clone()));
+    path
+}
+
+fn build(name: &str) -> Option<PathBuf> {
+    let dir = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/e2e");
+    let to = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("trust-{name}"));
+    let status = Command::new("cc")
+        .args(["-O1", "-pthread", "-o"])
+        .arg(&to)
+        .arg(format!("{dir}/{name}.c"))
+        .status();
+    match status {
+        Ok(s) if s.success() => Some(to),
+        other => {
+            eprintln!("skipped: no C compiler: {other:?}");
+            None
         }
-    };
-    BUILT.get_or_init(build).clone()
+    }
 }

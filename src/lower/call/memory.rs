@@ -22,6 +22,16 @@ pub fn buf<'a>(fx: &mut Fx<'_, 'a>, call: &'a Call, ty: &Type, dst: Addr) {
     let len = match call.args.get(1) {
         Some(Arg::Expr(e)) => {
             let n = fx.scalar(e);
+            // What lies behind a value of the script was not asked for.
+            if source.ty.is_scalar() {
+                let (cut, next) = (fx.b.new_block(), fx.b.new_block());
+                let limit = fx.b.iconst(i64::from(most));
+                fx.b.br_cold(Cond::Ugt, n, limit, cut, next);
+                fx.b.switch_to(cut);
+                fx.count_failure(crate::object::SiteKind::Truncated, "");
+                fx.b.jump(next, &[]);
+                fx.b.switch_to(next);
+            }
             fx.at_most(n, most)
         }
         _ => fx.b.iconst(int(call, 1).clamp(0, i64::from(most))),

@@ -279,7 +279,8 @@ pub fn join<'a>(fx: &mut Fx<'_, 'a>, call: &'a Call) {
             fx.b.switch_to(more);
             let to = rec.plus(first + i * cap);
             let len = fx.b.iconst(i64::from(cap));
-            fx.probe_read_str(space, to, cap, len, p);
+            let bytes = fx.probe_read_str(space, to, cap, len, p);
+            fx.count_cut(space, bytes, cap, p);
             fx.b.store_imm(MemTy::W, n.ptr, n.off, i64::from(i) + 1);
         }
         fx.b.jump(end, &[]);

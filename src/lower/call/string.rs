@@ -51,7 +51,11 @@ pub fn str<'a>(fx: &mut Fx<'_, 'a>, call: &'a Call, ty: &Type, dst: Addr) {
         }
         _ => fx.b.iconst(i64::from(room)),
     };
-    fx.probe_read_str(space, dst, cap, len, from);
+    let n = fx.probe_read_str(space, dst, cap, len, from);
+    // Anything shorter was asked for.
+    if cap == fx.lw.program.config.max_strlen && room == cap {
+        fx.count_cut(space, n, cap, from);
+    }
 }
 
 impl<'a> Fx<'_, 'a> {
@@ -146,8 +150,13 @@ pub fn str_concat<'a>(fx: &mut Fx<'_, 'a>, call: &'a Call, ty: &Type, dst: Addr)
     let len = fx.b.iconst(i64::from(b_size));
     let from = fx.pointer(b_at);
     fx.b.call(helper::PROBE_READ_KERNEL_STR, &[to, len, from], Ty::Scalar);
-    let len = fx.b.iconst(i64::from(cap.min(a_size + b_size)));
+    let room = cap.min(a_size + b_size);
+    let len = fx.b.iconst(i64::from(room));
     let from = fx.pointer(both);
-    fx.probe_read_str(crate::types::AddrSpace::Bpf, dst, cap, len, from);
+    let space = crate::types::AddrSpace::Bpf;
+    let n = fx.probe_read_str(space, dst, cap, len, from);
+    if room == cap {
+        fx.count_cut(space, n, cap, from);
+    }
     fx.release(mark);
 }

@@ -172,6 +172,7 @@ impl Loss {
                 SiteKind::MapUpdate => "map_update",
                 SiteKind::MapLookup => "map_lookup",
                 SiteKind::Read => "failed_read",
+                SiteKind::Truncated => "truncated",
                 SiteKind::Stack => "stack",
                 SiteKind::Scratch => "no_scratch",
                 SiteKind::DivideByZero => "divide_by_zero",
@@ -208,6 +209,10 @@ impl Loss {
                 format!("{} dropped: the map is full", times("update", "updates"))
             }
             SiteKind::Read => format!("{} of memory failed", times("read", "reads")),
+            SiteKind::Truncated => format!(
+                "{} cut: no room for the whole (max_strlen)",
+                times("value", "values")
+            ),
             SiteKind::Stack => format!("{} not stored", times("stack", "stacks")),
             SiteKind::Scratch => format!(
                 "{} of the probe skipped: too many programs were nested on one CPU",

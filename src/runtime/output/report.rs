@@ -132,6 +132,7 @@ pub fn site_text(site: &Site, code: i64) -> String {
             "No scratch memory: too many programs are nested on this CPU. The probe did not run."
                 .to_owned()
         }
+        SiteKind::Truncated => "There was no room for the whole value (max_strlen).".to_owned(),
         SiteKind::Assert => site.message.clone(),
         SiteKind::LostEvent => "The ring buffer was full.".to_owned(),
         SiteKind::MapUpdate | SiteKind::Read | SiteKind::Stack | SiteKind::Helper => {

@@ -257,12 +257,20 @@ fn in_parallel<T: Send>(items: Vec<T>, f: impl Fn(T) + Sync) {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u32)]
 pub enum Capability {
+    /// Write where others may not: captures of packets.
+    DacOverride = 1,
+    /// Read what others may not: files with symbols, tracefs.
+    DacReadSearch = 2,
+    /// End a command that runs as another user.
+    Kill = 5,
     /// Trace other users' processes; with Linux before 5.8 also everything below.
     SysAdmin = 21,
     /// Attach to processes of other users (`-p`, `-c` of set-uid programs).
     SysPtrace = 19,
     /// Lift memory limits (needed before Linux 5.11).
     SysResource = 24,
+    /// Addresses of kernel symbols.
+    Syslog = 34,
     /// perf events and reading kernel memory (Linux 5.8).
     Perfmon = 38,
     /// Load maps and programs (Linux 5.8).
@@ -273,6 +281,10 @@ impl Capability {
     /// The name as in capabilities(7).
     pub fn name(self) -> &'static str {
         match self {
+            Capability::DacOverride => "CAP_DAC_OVERRIDE",
+            Capability::DacReadSearch => "CAP_DAC_READ_SEARCH",
+            Capability::Kill => "CAP_KILL",
+            Capability::Syslog => "CAP_SYSLOG",
             Capability::SysAdmin => "CAP_SYS_ADMIN",
             Capability::SysPtrace => "CAP_SYS_PTRACE",
             Capability::SysResource => "CAP_SYS_RESOURCE",
@@ -292,6 +304,45 @@ pub fn effective_capabilities() -> Result<u64> {
         .find_map(|l| l.strip_prefix("CapEff:"))
         .and_then(|h| u64::from_str_radix(h.trim(), 16).ok())
         .ok_or_else(|| Error::invalid("no CapEff in /proc/self/status"))
+}
+
+/// Gives up the capabilities of the calling thread, and of the threads it starts from now on,
+/// that are not in `keep`, for good.
+///
+/// # Errors
+/// The kernel refuses to tell or to set them.
+pub fn keep_capabilities(keep: u64) -> Result<()> {
+    /// `_LINUX_CAPABILITY_VERSION_3`: sets of 64 bits, in two halves.
+    #[repr(C)]
+    struct Header {
+        version: u32,
+        pid: i32,
+    }
+    #[repr(C)]
+    #[derive(Clone, Copy, Default)]
+    struct Half {
+        effective: u32,
+        permitted: u32,
+        inheritable: u32,
+    }
+    let mut header = Header {
+        version: 0x2008_0522,
+        pid: 0,
+    };
+    let mut sets = [Half::default(); 2];
+    // SAFETY: both outlive the call and have the layout of this version.
+    call("capget", || unsafe {
+        libc::syscall(libc::SYS_capget, &raw mut header, sets.as_mut_ptr())
+    })?;
+    for (half, keep) in sets.iter_mut().zip([keep as u32, (keep >> 32) as u32]) {
+        half.effective &= keep;
+        half.permitted &= keep;
+    }
+    // SAFETY: as above; the kernel only reads them.
+    call("capset", || unsafe {
+        libc::syscall(libc::SYS_capset, &raw const header, sets.as_ptr())
+    })
+    .map(drop)
 }
 
 /// Whether the process has `cap`, or all-powerful CAP_SYS_ADMIN in its place.
