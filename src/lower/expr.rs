@@ -373,6 +373,9 @@ impl<'a> Fx<'_, 'a> {
         if p.probe.attach.len() == 1 {
             return self.b.iconst(i64::from(p.first_attach));
         }
+        if let Some(table) = &p.probe.syscalls {
+            return self.syscall_index(table, p.first_attach);
+        }
         let ctx = self.ctx();
         self.b.call(helper::GET_ATTACH_COOKIE, &[ctx], Ty::Scalar)
     }

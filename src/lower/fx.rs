@@ -235,9 +235,7 @@ pub(super) fn lower_probe<'a>(
     fx.ctx = Some(ctx);
     fx.b.set_loc(probe.loc);
     fx.begin();
-    if probe.filter_pid {
-        fx.filter_pid();
-    }
+    fx.filters(probe);
     fx.block(&probe.body);
     let ret = probe.default_return;
     let v = fx.b.iconst(i64::from(ret));
@@ -626,23 +624,6 @@ impl<'l, 'a> Fx<'l, 'a> {
     /// Bytes of a value of `ty`.
     pub(super) fn size(&self, ty: &Type) -> u32 {
         size_of(ty, self.types)
-    }
-
-    /// Leaves the probe unless the current process is the one traced.
-    fn filter_pid(&mut self) {
-        let Some(pid) = self.lw.program.config.pid_filter else {
-            return;
-        };
-        let id = self.b.call(helper::GET_CURRENT_PID_TGID, &[], Ty::Scalar);
-        let tgid = self.b.bin_imm(crate::ir::BinOp::Lshr, id, 32);
-        let want = self.b.iconst(i64::from(pid));
-        let go = self.b.new_block();
-        let out = self.b.new_block();
-        self.b.br(Cond::Eq, tgid, want, go, out);
-        self.b.switch_to(out);
-        let zero = self.b.iconst(0);
-        self.leave(zero);
-        self.b.switch_to(go);
     }
 
     /// Reports a value that exceeds what the kernel offers.

@@ -10,6 +10,8 @@ use crate::object::{AggStorage, Layout, MapDef, MapId, MapKind, MapRole, MapValu
 use crate::sema::hir::{self, DeclaredKind};
 use crate::types::{AggKind, AggTy, StackTy, Type, TypeStore, size_of};
 
+/// `BPF_F_RDONLY_PROG`
+pub(super) const RDONLY_PROG: u32 = 1 << 7;
 /// Most stacks that are kept for `kstack` and `ustack` values of one limit.
 const MAX_STACKS: u32 = 65_536;
 /// Fewest.

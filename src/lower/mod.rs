@@ -21,6 +21,7 @@ mod capture;
 mod cast;
 mod event;
 mod expr;
+mod filter;
 mod fx;
 mod layout;
 mod loops;
@@ -162,6 +163,8 @@ pub struct Lower<'a> {
     /// Text tables by capacity of their entries, with their number.
     tables: HashMap<(call::tables::Table, u32), (MapId, u32)>,
     start_map: Option<MapId>,
+    /// Tables of system calls, by their numbers.
+    syscall_maps: HashMap<Vec<u16>, MapId>,
     /// The event of runtime errors.
     error_event: Option<EventId>,
     errors: Vec<LimitError>,
@@ -184,6 +187,7 @@ impl<'a> Lower<'a> {
             shared: HashMap::new(),
             tables: HashMap::new(),
             start_map: None,
+            syscall_maps: HashMap::new(),
             error_event: None,
             errors: Vec::new(),
         };

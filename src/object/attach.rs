@@ -91,6 +91,12 @@ pub enum Attach {
         /// Event (`sys_enter_openat`).
         event: String,
     },
+    /// The event of one system call, by the event of all: the attach points of a program share
+    /// one attachment, and the program looks at the number of the call.
+    Syscall {
+        /// At its end instead of at its begin.
+        exit: bool,
+    },
     /// A raw tracepoint, by name.
     RawTracepoint {
         /// Name.

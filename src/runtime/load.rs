@@ -55,6 +55,8 @@ pub enum Plan {
     UprobeMulti,
     /// Kernel functions together.
     KprobeMulti,
+    /// System calls together, by the event of all.
+    Syscalls,
 }
 
 /// A loaded program.
@@ -129,6 +131,7 @@ fn plans(object: &Object, options: &LoadOptions<'_>) -> Vec<Plan> {
         kprobes: usize,
         entries: usize,
         returns: usize,
+        syscalls: usize,
         others: usize,
     }
     let mut uses = vec![Uses::default(); object.programs.len()];
@@ -148,6 +151,7 @@ fn plans(object: &Object, options: &LoadOptions<'_>) -> Vec<Plan> {
                 u.kprobes += 1;
                 *(if *ret { &mut u.returns } else { &mut u.entries }) += 1;
             }
+            Attach::Syscall { .. } => u.syscalls += 1,
             // Never attached.
             Attach::Test(_) | Attach::Bench(_) => {}
             _ => u.others += 1,
@@ -161,6 +165,9 @@ fn plans(object: &Object, options: &LoadOptions<'_>) -> Vec<Plan> {
     let multi = if admin { MULTI } else { 1 };
     uses.iter()
         .map(|u| {
+            if u.syscalls > 0 {
+                return Plan::Syscalls;
+            }
             if u.others > 0 || u.uprobes + u.kprobes < multi || (u.entries > 0 && u.returns > 0) {
                 return Plan::Single;
             }
@@ -353,7 +360,7 @@ impl Target {
 /// Program type and expected attach type.
 fn types(ty: ProgramType, plan: Plan) -> (lib::bpf_prog_type, lib::bpf_attach_type) {
     match (ty, plan) {
-        (ProgramType::Kprobe, Plan::Single) => (lib::BPF_PROG_TYPE_KPROBE, 0),
+        (ProgramType::Kprobe, Plan::Single | Plan::Syscalls) => (lib::BPF_PROG_TYPE_KPROBE, 0),
         (ProgramType::Kprobe, Plan::UprobeMulti) => {
             (lib::BPF_PROG_TYPE_KPROBE, lib::BPF_TRACE_UPROBE_MULTI)
         }

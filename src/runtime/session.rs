@@ -692,6 +692,7 @@ fn order(object: &Object) -> impl Iterator<Item = usize> {
             a,
             Attach::Kprobe { ret: true, .. }
                 | Attach::Tracepoint { .. }
+                | Attach::Syscall { .. }
                 | Attach::RawTracepoint { .. }
                 | Attach::Profile(_)
                 | Attach::Interval(_)

@@ -153,6 +153,8 @@ pub struct Probe {
     pub attach_btf: Option<(String, Option<String>)>,
     /// Attach points.
     pub attach: Vec<AttachSpec>,
+    /// Where the attach points are [`Attach::Syscall`]: which calls they are.
+    pub syscalls: Option<SyscallTable>,
     /// Variables, parameters of loops included.
     pub locals: Vec<Local>,
     /// The predicate (as an `if`) and the body.
@@ -163,6 +165,15 @@ pub struct Probe {
     pub filter_pid: bool,
     /// The probe in the script.
     pub loc: Loc,
+}
+
+/// Which system calls a program is for that runs at all of them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SyscallTable {
+    /// The number of each attach point's call.
+    pub numbers: Vec<u16>,
+    /// Byte of the task at which the kernel notes that the call is of a 32-bit process.
+    pub status: u32,
 }
 
 /// One attach point of a probe.

@@ -512,6 +512,8 @@ const SYSCALLS: &[(i64, &str)] = &[
     (332, "statx"),
     (333, "io_pgetevents"),
     (334, "rseq"),
+    (335, "uretprobe"),
+    (336, "uprobe"),
     (424, "pidfd_send_signal"),
     (425, "io_uring_setup"),
     (426, "io_uring_enter"),
@@ -539,6 +541,25 @@ const SYSCALLS: &[(i64, &str)] = &[
     (448, "process_mrelease"),
     (449, "futex_waitv"),
     (450, "set_mempolicy_home_node"),
+    (451, "cachestat"),
+    (452, "fchmodat2"),
+    (453, "map_shadow_stack"),
+    (454, "futex_wake"),
+    (455, "futex_wait"),
+    (456, "futex_requeue"),
+    (457, "statmount"),
+    (458, "listmount"),
+    (459, "lsm_get_self_attr"),
+    (460, "lsm_set_self_attr"),
+    (461, "lsm_list_modules"),
+    (462, "mseal"),
+    (463, "setxattrat"),
+    (464, "getxattrat"),
+    (465, "listxattrat"),
+    (466, "removexattrat"),
+    (467, "open_tree_attr"),
+    (468, "file_getattr"),
+    (469, "file_setattr"),
 ];
 
 /// System calls of other architectures have no table.
@@ -564,6 +585,26 @@ pub fn signal_text(n: i64) -> Option<&'static str> {
 /// Name of a system call.
 pub fn syscall(n: i64) -> Option<&'static str> {
     find(SYSCALLS, n)
+}
+
+/// System calls whose trace events have another name: that of the function in the kernel.
+const EVENT_NAMES: &[(&str, &str)] = &[
+    ("newstat", "stat"),
+    ("newfstat", "fstat"),
+    ("newlstat", "lstat"),
+    ("newuname", "uname"),
+    ("sendfile64", "sendfile"),
+    ("umount", "umount2"),
+];
+
+/// Number of the system call whose trace events end in `name`.
+pub fn syscall_of_event(name: &str) -> Option<u16> {
+    let name = match EVENT_NAMES.iter().find(|(event, _)| *event == name) {
+        Some((_, call)) => call,
+        None => name,
+    };
+    let (n, _) = SYSCALLS.iter().find(|(_, n)| *n == name)?;
+    u16::try_from(*n).ok()
 }
 
 /// All error texts, for a table in the program.

@@ -60,6 +60,7 @@ impl<'a> Checker<'a> {
             ctx: unit.cx.ctx,
             attach_btf: unit.attach_btf.clone(),
             attach: unit.attach.clone(),
+            syscalls: unit.syscalls.clone(),
             locals: self.end_unit(),
             body,
             default_return: unit.cx.default_return,

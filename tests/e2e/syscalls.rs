@@ -94,3 +94,54 @@ fn by_probe_name_as_strace_counts_them() {
     assert_eq!(got, expected);
     assert_eq!(got["getppid"], 2000);
 }
+
+/// A pattern over all system calls takes one attachment, not hundreds.
+#[test]
+fn all_events_of_system_calls_share_a_program() {
+    if !kernel::usable("one program for all system calls") {
+        return;
+    }
+    let events = rtrace(&["-l", "tracepoint:syscalls:sys_enter_*"]).ok();
+    let events = events.lines().count();
+    let script = "tracepoint:syscalls:sys_enter_* { @[probe] = count(); }";
+    let run = rtrace(&["-v", "--dry-run", "-e", script]);
+    let attached = run.err.lines().filter(|l| l.starts_with("Attaching '"));
+    // A kernel that is newer than this program has calls whose numbers it does not know.
+    let attached = attached.count();
+    assert!(events > 300 && attached <= 12, "{events}: {}", run.err);
+    run.ok();
+}
+
+/// The numbers of 32-bit calls mean other calls.
+#[test]
+#[cfg(target_arch = "x86_64")]
+fn calls_of_32_bit_programs_are_not_taken_for_others() {
+    let test = "system calls of 32-bit programs";
+    if !kernel::usable(test) {
+        return;
+    }
+    let Some(path) = fixture("calls32.c", "calls32", &["-O2"]) else {
+        return;
+    };
+    let script = "tracepoint:syscalls:sys_enter_* /pid == cpid/ { @[probe] = count(); } \
+                  tracepoint:syscalls:sys_exit_* /pid == cpid/ { @out[probe, args.ret] = count(); } \
+                  tracepoint:raw_syscalls:sys_enter /pid == cpid && args.id == 20/ { @raw = count(); }";
+    let run = rtrace(&["-e", script, "-c", &format!("{path} 100")]);
+    let out = run.out.clone();
+    let raw: u64 = out
+        .lines()
+        .find_map(|l| l.strip_prefix("@raw: "))
+        .map_or(0, |n| n.parse().unwrap());
+    if raw < 100 {
+        eprintln!("skipped: {test}: this kernel takes none");
+        return;
+    }
+    run.ok();
+    assert_eq!(raw, 101);
+    assert_eq!(by_probe(&out)["writev"], 1);
+    assert!(
+        out.contains("@out[tracepoint:syscalls:sys_exit_writev, 0]: 1\n"),
+        "{out}"
+    );
+    assert!(!by_probe(&out).contains_key("getpid"), "{out}");
+}

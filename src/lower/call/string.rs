@@ -60,7 +60,7 @@ pub fn str<'a>(fx: &mut Fx<'_, 'a>, call: &'a Call, ty: &Type, dst: Addr) {
 
 impl<'a> Fx<'_, 'a> {
     /// `v`, or `most` if it is larger: in a form that gives the verifier the bound.
-    pub(super) fn at_most(&mut self, v: Value, most: u32) -> Value {
+    pub(in super::super) fn at_most(&mut self, v: Value, most: u32) -> Value {
         let join = self.b.new_block();
         let result = self.b.block_param(join, Ty::Scalar);
         let limit = self.b.iconst(i64::from(most));

@@ -9,10 +9,8 @@ use crate::types::Type;
 
 use super::super::Lower;
 use super::super::fx::{Addr, Fx};
+use super::super::maps::RDONLY_PROG;
 use super::expr;
-
-/// `BPF_F_RDONLY_PROG`
-const RDONLY_PROG: u32 = 1 << 7;
 
 /// The tables.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

@@ -70,6 +70,7 @@ impl<'a> Attacher<'a> {
             Attach::Tracepoint { category, event } => {
                 self.attach_tracepoint(index, category, event)?
             }
+            Attach::Syscall { exit } => self.attach_syscalls(index, *exit)?,
             Attach::RawTracepoint { event } => self.attach_raw_tracepoint(index, event)?,
             Attach::Profile(rate) => self.attach_profile(index, *rate)?,
             Attach::Interval(rate) => self.attach_interval(index, *rate)?,
@@ -93,6 +94,10 @@ impl<'a> Attacher<'a> {
         match self.plan(first) {
             Plan::UprobeMulti => self.attach_shared(indices, &|a, i| a.attach_uprobes(i)),
             Plan::KprobeMulti => self.attach_shared(indices, &|a, i| a.attach_kprobes(i)),
+            Plan::Syscalls => match self.attach(first) {
+                Ok(link) => (vec![link.of(indices.to_vec())], Vec::new()),
+                Err(e) => (Vec::new(), vec![(first, e)]),
+            },
             Plan::Single => self.attach_each(indices),
         }
     }

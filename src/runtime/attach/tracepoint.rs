@@ -20,6 +20,12 @@ impl Attacher<'_> {
                 link_event(self.program(index), event, index as u64).map_err(explain_link)
             })
     }
+
+    /// The program of several system calls, which looks at the number itself.
+    pub(super) fn attach_syscalls(&self, index: usize, exit: bool) -> Result<Link> {
+        let event = if exit { "sys_exit" } else { "sys_enter" };
+        self.attach_tracepoint(index, "raw_syscalls", event)
+    }
 }
 
 fn explain_open(e: Error) -> Error {

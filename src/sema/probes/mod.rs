@@ -9,6 +9,7 @@ mod iter;
 mod kprobe;
 mod perf;
 mod special;
+mod syscalls;
 mod timer;
 mod tracepoint;
 mod uprobe;
@@ -326,6 +327,8 @@ pub(crate) struct Unit<'a> {
     pub cx: ProbeCx,
     pub attach: Vec<AttachSpec>,
     pub attach_btf: Option<(String, Option<String>)>,
+    /// For system calls that share the program: which of them they are.
+    pub syscalls: Option<hir::SyscallTable>,
 }
 
 /// An attach point with its parameters filled in.
@@ -389,7 +392,9 @@ pub(crate) fn expand<'p>(
             let exempt = |a: &Attach| matches!(a, Attach::Begin | Attach::End);
             matches.retain(|m| exempt(&m.spec.attach) || filter.is_match(&m.spec.name));
         }
+        let first = units.len();
         group(probe, matches, ex.usage, &mut units);
+        syscalls::share(&mut ex, &mut units, first);
     }
     (units, ex.diags)
 }
@@ -441,6 +446,7 @@ fn group<'p>(probe: &'p ast::Probe, matches: Vec<Match>, usage: Usage, units: &m
                     cx,
                     attach: vec![m.spec],
                     attach_btf: m.attach_btf,
+                    syscalls: None,
                 });
             }
         }
