@@ -57,6 +57,9 @@ pub struct Reader<'a> {
     pack: u64,
     /// Whether the declaration at hand stands in the script, where a second definition is wrong.
     in_script: bool,
+    /// The struct at hand replaces one of the other source's: what it holds must be the text's own
+    /// too, or two kernels' worth of types would mix.
+    replaces: bool,
 }
 
 impl std::fmt::Debug for Reader<'_> {
@@ -73,6 +76,7 @@ impl<'a> Reader<'a> {
             externals,
             pack: 0,
             in_script: false,
+            replaces: false,
         }
     }
 
@@ -359,6 +363,10 @@ impl<'a> Reader<'a> {
             }
             return fault(&whole, format!("{} {tag} is defined twice", kind.keyword()));
         }
+        let outer = self.replaces;
+        self.replaces |= self.in_script
+            && !tag.is_empty()
+            && self.externals.is_some_and(|e| e.find(space, tag).is_some());
         let mut fields = Vec::new();
         let mut slots = Vec::new();
         for part in body.into_inner() {
@@ -368,6 +376,7 @@ impl<'a> Reader<'a> {
                 _ => {}
             }
         }
+        self.replaces = outer;
         let rules = Rules {
             packed: attributes.packed,
             aligned: attributes.aligned,
@@ -458,11 +467,18 @@ impl<'a> Reader<'a> {
         fields: &mut Vec<Field>,
         slots: &mut Vec<Slot>,
     ) -> Result<()> {
-        let Some((size, align)) = self.complete(ty) else {
+        let foreign = self.replaces && self.is_foreign(ty);
+        let complete = if foreign { None } else { self.complete(ty) };
+        let Some((size, align)) = complete else {
             let shown = super::render::type_name(&self.defs.store, ty);
+            let why = if foreign {
+                ": what replaces a type of the kernel must define what it holds"
+            } else {
+                ""
+            };
             return fault(
                 at,
-                format!("member '{name}' has the incomplete type '{shown}'"),
+                format!("definition error: member '{name}' has the incomplete type '{shown}'{why}"),
             );
         };
         if let Some(width) = bits
@@ -485,6 +501,19 @@ impl<'a> Reader<'a> {
             bits,
         });
         Ok(())
+    }
+
+    /// Whether a value of this type is a struct, union or enum that the text does not define.
+    fn is_foreign(&self, ty: TypeId) -> bool {
+        let mut inner = self.defs.store.resolve(ty);
+        while let CType::Array { element, .. } = self.defs.store.ctype(inner) {
+            inner = self.defs.store.resolve(element);
+        }
+        match self.defs.store.def(inner) {
+            Def::Forward(..) => true,
+            Def::External { space, .. } => *space != NameSpace::Ordinary,
+            _ => false,
+        }
     }
 
     /// Size and alignment of a type; a tag without a definition gets one from outside.

@@ -270,7 +270,7 @@ fn mistakes_of_the_script_are_told() {
         ("struct s { foo_t x; };", "unknown type name 'foo_t'"),
         (
             "struct s { struct t x; };",
-            "member 'x' has the incomplete type 'struct t'",
+            "definition error: member 'x' has the incomplete type 'struct t'",
         ),
         (
             "struct s { int x; }; struct s { int y; };",
@@ -297,7 +297,7 @@ fn mistakes_of_the_script_are_told() {
         ),
         (
             "struct s { int x[1ULL << 62][64]; };",
-            "member 'x' has the incomplete type 'int[4611686018427387904][64]'",
+            "definition error: member 'x' has the incomplete type 'int[4611686018427387904][64]'",
         ),
     ] {
         assert_eq!(wrong(text), [message], "{text}");
@@ -337,6 +337,29 @@ fn types_come_from_outside_where_the_text_only_names_them() {
     ));
     assert_eq!(env.types().field(s, "z").unwrap().bit_offset, 40 * 8);
     assert_eq!(env.types().size(s), Some(56));
+}
+
+#[test]
+fn what_replaces_a_type_from_outside_defines_what_it_holds() {
+    let kernel = good("struct inner { int a; }; struct outer { struct inner i; };");
+    let options = Options {
+        externals: Some(kernel.types()),
+        ..Options::default()
+    };
+    let (_, messages) = with("struct outer { struct inner x[2]; };", &options);
+    assert_eq!(messages.len(), 1);
+    assert!(
+        messages[0].contains("'x' has the incomplete type 'struct inner[2]'"),
+        "{messages:?}"
+    );
+    // Pointers to it are fine, and so is a definition of its own.
+    for text in [
+        "struct outer { struct inner *p; int y; };",
+        "struct inner { long b; }; struct outer { struct inner x; };",
+        "struct mine { struct outer x; struct inner y; };",
+    ] {
+        assert_eq!(with(text, &options).1, [] as [String; 0], "{text}");
+    }
 }
 
 #[test]
