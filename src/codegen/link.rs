@@ -44,11 +44,13 @@ impl<'a> Lines<'a> {
     }
 }
 
-/// Links `entry`; `codes` are the functions of `module` as far as entries reach them.
+/// Links `entry`; `codes` are the functions of `module` as far as entries reach them, `emits`
+/// is what one run of it emits at most.
 pub fn link(
     module: &Module,
     codes: &[Option<Code>],
     entry: &Entry,
+    emits: Option<u64>,
     lines: &Lines<'_>,
     btf: &mut Btf,
     btf_ids: &mut HashMap<FuncId, u32>,
@@ -63,6 +65,7 @@ pub fn link(
         funcs: Vec::new(),
         lines: Vec::new(),
         attach_btf: entry.attach_btf.clone(),
+        emits,
     };
     let mut starts = HashMap::new();
     let mut at = 0;

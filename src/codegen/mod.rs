@@ -25,7 +25,7 @@ pub mod spill;
 use std::collections::HashMap;
 use std::fmt;
 
-use crate::ir::{Func, FuncId, Module};
+use crate::ir::{Func, FuncId, Module, emission};
 use crate::object::{Program, ProgramType};
 
 use btf::Btf;
@@ -164,9 +164,20 @@ pub fn generate(
     let lines = link::Lines::new(sources);
     let mut btf = Btf::new();
     let mut ids = HashMap::new();
+    let emits = emission::bounds(module);
     let programs = entries
         .iter()
-        .map(|e| link::link(module, &codes, e, &lines, &mut btf, &mut ids))
+        .map(|e| {
+            link::link(
+                module,
+                &codes,
+                e,
+                emits[e.func.index()],
+                &lines,
+                &mut btf,
+                &mut ids,
+            )
+        })
         .collect::<Result<_, _>>()?;
     Ok(Output {
         programs,

@@ -455,6 +455,7 @@ mod tests {
             funcs: Vec::new(),
             lines: Vec::new(),
             attach_btf: None,
+            emits: None,
         }
     }
 

@@ -32,6 +32,7 @@ fn program(insns: &[Insn]) -> Program {
         funcs: Vec::new(),
         lines: Vec::new(),
         attach_btf: None,
+        emits: None,
     }
 }
 

@@ -9,6 +9,7 @@
 
 pub mod builder;
 pub mod cfg;
+pub mod emission;
 pub mod entity;
 pub mod eval;
 pub mod func;

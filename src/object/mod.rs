@@ -216,6 +216,9 @@ pub struct Program {
     /// For each tracing program: the kernel name whose BTF id it attaches to (function,
     /// `btf_trace_*` typedef without prefix or iterator) and the module, if any.
     pub attach_btf: Option<(String, Option<String>)>,
+    /// Most bytes of the ring buffer that one run takes, headers of the kernel included; `None`
+    /// where no bound is known.
+    pub emits: Option<u64>,
 }
 
 /// Something in a program that is known only at load time.

@@ -203,8 +203,12 @@ impl Loader<'_> {
         let load = |jobs: &[(&Program, Plan)]| -> Vec<Result<OwnedFd>> {
             jobs.iter().map(|&(p, plan)| self.load(p, plan)).collect()
         };
-        let threads = std::thread::available_parallelism().map_or(1, usize::from);
-        if jobs.len() < PARALLEL || threads < 2 {
+        // Asking how many there are reads files.
+        let threads = match jobs.len() < PARALLEL {
+            true => 1,
+            false => std::thread::available_parallelism().map_or(1, usize::from),
+        };
+        if threads < 2 {
             return jobs.iter().map(|&(p, plan)| self.load(p, plan)).collect();
         }
         let parts: Vec<_> = std::thread::scope(|scope| {

@@ -10,13 +10,14 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::memory;
 use super::privilege;
+use super::ring_size;
 use super::shared::SharedMaps;
 use super::sys::bpf::{Map, MapTypes};
 use super::sys::process::Capability;
 use super::sys::{self, possible_cpus};
 use crate::env::machine;
 use crate::error::{Error, ErrorExt, Result};
-use crate::object::{MapDef, MapId, MapKind, MapRole, Object, RunConfig};
+use crate::object::{MapDef, MapId, MapKind, MapRole, Object};
 
 /// Bytes from the value of one CPU to that of the next in what [`MapAccess`] hands out.
 pub const fn percpu_stride(value_size: u32) -> usize {
@@ -113,13 +114,13 @@ impl KernelMaps {
         let cpus = possible_cpus()?;
         let existing = |def| shared.and_then(|s| s.find(object, def));
         let new = object.maps.iter().filter(|def| existing(def).is_none());
-        let new: Vec<_> = new.map(|def| (def, entries(def, &object.config))).collect();
+        let new: Vec<_> = new.map(|def| (def, entries(def, object))).collect();
         memory::check(&new, cpus, memory::available)?;
         let mut maps = Vec::with_capacity(object.maps.len());
         for def in &object.maps {
             maps.push(match existing(def) {
                 Some(map) => map.try_clone()?,
-                None => create_one(def, &object.config)?,
+                None => create_one(def, object)?,
             });
         }
         Ok(Self {
@@ -203,15 +204,15 @@ fn is_array(kind: MapKind) -> bool {
 }
 
 /// The entries that a map is created with; of the ring buffer, bytes.
-fn entries(def: &MapDef, config: &RunConfig) -> u32 {
+fn entries(def: &MapDef, object: &Object) -> u32 {
     match def.kind {
-        MapKind::Ringbuf => ringbuf_bytes(def.max_entries, config.perf_rb_pages),
+        MapKind::Ringbuf => ring_size::bytes(def.max_entries, object),
         _ => def.max_entries,
     }
 }
 
-fn create_one(def: &MapDef, config: &RunConfig) -> Result<Map> {
-    let entries = entries(def, config);
+fn create_one(def: &MapDef, object: &Object) -> Result<Map> {
+    let entries = entries(def, object);
     let create = || {
         if def.kind == MapKind::TaskStorage {
             let (btf, key, value) = storage_types(def.value_size);
@@ -243,26 +244,6 @@ fn create_one(def: &MapDef, config: &RunConfig) -> Result<Map> {
             .with_context(|| format!("cannot fill map {}", def.name))?;
     }
     Ok(map)
-}
-
-/// Bytes of the ring buffer: what the object says, or the configured pages, or 2 MiB (a
-/// thousandth of a small machine's memory where that is less), a power of two of pages. Creating
-/// and mapping takes 0.25 ms a MiB, and twice its size counts as our memory, so more is for those
-/// who ask for it.
-fn ringbuf_bytes(bytes: u32, pages: u64) -> u32 {
-    const MIB: u64 = 1 << 20;
-    let page = sys::mem::page_size() as u64;
-    let want = match (u64::from(bytes), pages) {
-        (0, 0) => {
-            let memory = sys::mem::physical_memory();
-            (memory / 1000).clamp(MIB / 4, 2 * MIB)
-        }
-        (0, pages) => pages.saturating_mul(page),
-        (bytes, _) => bytes,
-    };
-    // The kernel's own bound is 2 GiB less a page.
-    let top = 1u64 << 30;
-    want.clamp(page, top).next_power_of_two() as u32
 }
 
 fn explain_create(def: &MapDef, entries: u32, e: Error) -> Error {
@@ -496,14 +477,5 @@ mod tests {
         let maps = KernelMaps::create(&object(vec![map(MapKind::Hash, 8, 8, 4)])).unwrap();
         assert!(maps.update(MAP0, &[0; 4], &[0; 8]).is_err());
         assert!(maps.update(MAP0, &[0; 8], &[0; 4]).is_err());
-    }
-
-    #[test]
-    fn ring_buffer_sizes_are_powers_of_two_of_pages() {
-        let page = sys::mem::page_size() as u32;
-        assert_eq!(ringbuf_bytes(0, 3), 4 * page);
-        assert_eq!(ringbuf_bytes(100, 0), page);
-        assert!(ringbuf_bytes(0, 0).is_power_of_two());
-        assert!(ringbuf_bytes(u32::MAX, 0).is_power_of_two());
     }
 }

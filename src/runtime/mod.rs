@@ -12,6 +12,7 @@ pub mod map;
 pub mod memory;
 pub mod output;
 pub mod privilege;
+mod ring_size;
 pub mod ringbuf;
 pub mod session;
 pub mod shared;

@@ -10,7 +10,7 @@ use crate::object::{EventKind, Object};
 /// # Errors
 /// Names the missing capabilities.
 pub fn check() -> Result<()> {
-    // Without /proc nothing is known; the system calls will tell.
+    // Where this cannot be asked, the system calls will tell.
     let Ok(caps) = effective_capabilities() else {
         return Ok(());
     };

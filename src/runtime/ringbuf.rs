@@ -118,6 +118,11 @@ impl RingBuf {
         })
     }
 
+    /// Bytes of records, the kernel's headers included, that it has no room for.
+    pub fn size(&self) -> u64 {
+        self.ring.size
+    }
+
     /// Whether records wait that no descriptor tells of.
     pub fn has_stash(&self) -> bool {
         !self.stash.is_empty()

@@ -610,10 +610,14 @@ impl Session {
         if points.peek().is_none() {
             return Ok(());
         }
+        let emits = points.clone().try_fold(0u64, |sum, (_, p)| {
+            sum.checked_add(loaded.object.programs[p.program.0 as usize].emits?)
+        });
         let mut run = || points.try_for_each(|(i, _)| special::run(loaded, i).map(drop));
         match &mut self.ring {
-            Some(ring) => ring.while_busy(run),
-            None => run(),
+            // A thread costs as much as a small program.
+            Some(ring) if emits.is_none_or(|bytes| bytes >= ring.size()) => ring.while_busy(run),
+            _ => run(),
         }
     }
 

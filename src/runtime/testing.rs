@@ -92,6 +92,7 @@ pub fn program(
         funcs: Vec::new(),
         lines: Vec::new(),
         attach_btf: None,
+        emits: None,
     });
     ProgramId(object.programs.len() as u32 - 1)
 }

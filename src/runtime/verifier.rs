@@ -194,6 +194,7 @@ processed 2 insns (limit 1000000) max_states_per_insn 0 total_states 0
             funcs: Vec::new(),
             lines: vec![line(0, 1), line(1, 2), line(5, 3)],
             attach_btf: None,
+            emits: None,
         }
     }
 

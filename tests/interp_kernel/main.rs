@@ -53,6 +53,7 @@ fn object_program(insns: &[Insn]) -> Program {
         funcs: Vec::new(),
         lines: Vec::new(),
         attach_btf: None,
+        emits: None,
     }
 }
 

@@ -41,6 +41,7 @@ fn wrong() -> Object {
             funcs: Vec::new(),
             lines: vec![line(0, 1), line(1, 2)],
             attach_btf: None,
+            emits: None,
         }],
         attach: vec![AttachPoint {
             name: "begin".into(),

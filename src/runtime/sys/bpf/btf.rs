@@ -1,25 +1,25 @@
 //! Type information: the object's own, modules', other programs'.
 
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
-use std::ptr;
 
 use libbpf_sys as lib;
 
 use super::prog::prog_info;
-use super::silence;
+use super::{attributes, bpf};
 use crate::error::{Error, ErrorExt, Result};
 use crate::runtime::sys::{call, call_fd};
 
 /// Loads BTF.
 pub fn btf_load(data: &[u8]) -> Result<OwnedFd> {
-    silence();
+    let load = lib::bpf_attr__bindgen_ty_12 {
+        btf: data.as_ptr() as u64,
+        btf_size: data.len() as u32,
+        ..Default::default()
+    };
+    let mut attr = attributes(|attr| attr.__bindgen_anon_7 = load);
     // SAFETY: `data` outlives the call and is only read.
     call_fd("BPF_BTF_LOAD", || unsafe {
-        i64::from(lib::bpf_btf_load(
-            data.as_ptr().cast(),
-            data.len() as _,
-            ptr::null_mut(),
-        ))
+        bpf(lib::BPF_BTF_LOAD, &mut attr)
     })
 }
 

@@ -5,7 +5,7 @@ use std::ptr;
 
 use libbpf_sys as lib;
 
-use super::{kernel_name, silence};
+use super::{attributes, bpf, kernel_name, object_name};
 use crate::error::{Error, Result};
 use crate::object::{MapDef, MapKind};
 use crate::runtime::map::entry_size;
@@ -48,37 +48,33 @@ pub struct MapTypes<'a> {
 impl Map {
     /// Creates a map of `max_entries` (the definition's own number is not looked at).
     pub fn create(def: &MapDef, max_entries: u32, types: Option<MapTypes<'_>>) -> Result<Map> {
-        silence();
         let cpus = if def.kind.is_percpu() {
             possible_cpus()?
         } else {
             1
         };
-        let mut opts = lib::bpf_map_create_opts {
-            sz: size_of::<lib::bpf_map_create_opts>() as _,
-            map_flags: def.flags,
-            ..Default::default()
-        };
-        if let Some(t) = types {
-            opts.btf_fd = t.btf.as_raw_fd() as u32;
-            opts.btf_key_type_id = t.key;
-            opts.btf_value_type_id = t.value;
-        }
         let (key_size, value_size) = match def.kind {
             MapKind::Ringbuf => (0, 0),
             _ => (def.key_size, def.value_size),
         };
-        let name = kernel_name(&def.name);
-        // SAFETY: `name` and `opts` outlive the call.
+        let mut create = lib::bpf_attr__bindgen_ty_1 {
+            map_type: map_type(def.kind),
+            map_name: object_name(&kernel_name(&def.name)),
+            map_flags: def.flags,
+            key_size,
+            value_size,
+            max_entries,
+            ..Default::default()
+        };
+        if let Some(t) = types {
+            create.btf_fd = t.btf.as_raw_fd() as u32;
+            create.btf_key_type_id = t.key;
+            create.btf_value_type_id = t.value;
+        }
+        let mut attr = attributes(|attr| attr.__bindgen_anon_1 = create);
+        // SAFETY: nothing is pointed to.
         let fd = call_fd("BPF_MAP_CREATE", || unsafe {
-            i64::from(lib::bpf_map_create(
-                map_type(def.kind),
-                name.as_ptr(),
-                key_size,
-                value_size,
-                max_entries,
-                &opts,
-            ))
+            bpf(lib::BPF_MAP_CREATE, &mut attr)
         })?;
         Ok(Map {
             fd,

@@ -1,11 +1,14 @@
-//! bpf(2), by way of libbpf's low-level wrappers: maps, programs, types and links.
+//! bpf(2): maps, programs, types and links.
+//!
+//! By way of libbpf's low-level wrappers, but for what every run does, creating maps and loading
+//! types and programs: there libbpf tries the kernel's features out by loads of its own first.
 
 mod btf;
 mod link;
 mod map;
 mod prog;
 
-use std::ffi::CString;
+use std::ffi::{CStr, CString};
 use std::path::Path;
 
 use libbpf_sys as lib;
@@ -48,16 +51,37 @@ fn c_path(path: &Path) -> Result<CString> {
         .map_err(|_| Error::invalid(format!("{}: zero byte in path", path.display())))
 }
 
-/// Keeps libbpf from writing to standard error; errors come back as values.
-fn silence() {
-    static ONCE: std::sync::Once = std::sync::Once::new();
-    // SAFETY: libbpf stores the (null) callback atomically.
-    ONCE.call_once(|| unsafe {
-        lib::libbpf_set_print(None);
-        // Charging to the memory cgroup replaced RLIMIT_MEMLOCK in 5.11; `raise_memlock` serves
-        // older kernels, and libbpf's own detection would cost a program load.
-        lib::libbpf_set_memlock_rlim(0);
-    });
+/// The system call.
+///
+/// # Safety
+/// What `attr` points to must be as `command` wants it and outlive the call.
+unsafe fn bpf(command: lib::bpf_cmd, attr: &mut lib::bpf_attr) -> i64 {
+    // SAFETY: the size is that of `attr`; older kernels take a longer one whose rest is zero.
+    // What it points to is the caller's promise.
+    unsafe {
+        libc::syscall(
+            libc::SYS_bpf,
+            command as libc::c_long,
+            std::ptr::from_mut(attr),
+            size_of::<lib::bpf_attr>(),
+        )
+    }
+}
+
+/// Attributes of a command, zero but for what `set` sets.
+fn attributes(set: impl FnOnce(&mut lib::bpf_attr)) -> lib::bpf_attr {
+    // SAFETY: a union of plain data; zero is valid for each of them. Gaps are zero as well.
+    let mut attr = unsafe { std::mem::zeroed() };
+    set(&mut attr);
+    attr
+}
+
+/// A name of at most [`NAME_MAX`] bytes as attributes hold it, zero-terminated.
+fn object_name(name: &CStr) -> [libc::c_char; NAME_MAX + 1] {
+    let mut out = [0; NAME_MAX + 1];
+    let bytes = name.to_bytes().iter().take(NAME_MAX);
+    out.iter_mut().zip(bytes).for_each(|(o, b)| *o = *b as _);
+    out
 }
 
 /// Lifts RLIMIT_MEMLOCK, which before Linux 5.11 bounds BPF memory. Failure is of no account:

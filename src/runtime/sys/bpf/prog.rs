@@ -5,7 +5,7 @@ use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 
 use libbpf_sys as lib;
 
-use super::silence;
+use super::{attributes, bpf, object_name};
 use crate::error::Result;
 use crate::runtime::sys::{call, call_fd};
 
@@ -51,51 +51,58 @@ pub struct ProgSpec<'a> {
 /// Loads a program. With `log`, the verifier writes what it does there (as a C string); the
 /// second part of the result is the size that the whole log needs, 0 before Linux 6.4.
 pub fn prog_load(spec: &ProgSpec<'_>, log: Option<&mut [u8]>) -> (Result<OwnedFd>, usize) {
-    silence();
-    let mut opts = lib::bpf_prog_load_opts {
-        sz: size_of::<lib::bpf_prog_load_opts>() as _,
-        attempts: 5,
+    /// As in libbpf: a signal interrupts the verifier of a large program with this error.
+    const ATTEMPTS: usize = 5;
+    let mut load = lib::bpf_attr__bindgen_ty_4 {
+        prog_type: spec.ty,
         expected_attach_type: spec.expected_attach_type,
+        prog_name: object_name(spec.name),
+        license: spec.license.as_ptr() as u64,
+        insns: spec.insns.as_ptr() as u64,
+        insn_cnt: spec.insns.len() as u32,
         ..Default::default()
     };
     match spec.target {
         AttachTarget::None => {}
         AttachTarget::Btf(id, module) => {
-            opts.attach_btf_id = id;
-            opts.attach_btf_obj_fd = module.map_or(0, |f| f.as_raw_fd() as u32);
+            load.attach_btf_id = id;
+            load.__bindgen_anon_1.attach_btf_obj_fd = module.map_or(0, |f| f.as_raw_fd() as u32);
         }
         AttachTarget::Program(id, prog) => {
-            opts.attach_btf_id = id;
-            opts.attach_prog_fd = prog.as_raw_fd() as u32;
+            load.attach_btf_id = id;
+            load.__bindgen_anon_1.attach_prog_fd = prog.as_raw_fd() as u32;
         }
     }
     if let Some(btf) = spec.btf {
-        opts.prog_btf_fd = btf.as_raw_fd() as u32;
-        opts.func_info = spec.funcs.as_ptr().cast();
-        opts.func_info_cnt = spec.funcs.len() as u32;
-        opts.func_info_rec_size = size_of::<FuncRecord>() as u32;
-        opts.line_info = spec.lines.as_ptr().cast();
-        opts.line_info_cnt = spec.lines.len() as u32;
-        opts.line_info_rec_size = size_of::<LineRecord>() as u32;
+        load.prog_btf_fd = btf.as_raw_fd() as u32;
+        load.func_info = spec.funcs.as_ptr() as u64;
+        load.func_info_cnt = spec.funcs.len() as u32;
+        load.func_info_rec_size = size_of::<FuncRecord>() as u32;
+        load.line_info = spec.lines.as_ptr() as u64;
+        load.line_info_cnt = spec.lines.len() as u32;
+        load.line_info_rec_size = size_of::<LineRecord>() as u32;
     }
     if let Some(log) = log {
-        opts.log_level = 1;
-        opts.log_buf = log.as_mut_ptr().cast();
-        opts.log_size = log.len() as u32;
+        load.log_level = 1;
+        load.log_buf = log.as_mut_ptr() as u64;
+        load.log_size = log.len() as u32;
     }
-    // SAFETY: everything that `opts` points to is borrowed by `spec` and `log` and outlives the
-    // call, and the counts are those of the slices.
-    let fd = call_fd("BPF_PROG_LOAD", || unsafe {
-        i64::from(lib::bpf_prog_load(
-            spec.ty,
-            spec.name.as_ptr(),
-            spec.license.as_ptr(),
-            spec.insns.as_ptr().cast(),
-            spec.insns.len() as _,
-            &mut opts,
-        ))
-    });
-    (fd, opts.log_true_size as usize)
+    let mut attr = attributes(|attr| attr.__bindgen_anon_3 = load);
+    let mut attempts = 1;
+    let fd = loop {
+        // SAFETY: everything that `attr` points to is borrowed by `spec` and `log` and outlives
+        // the call, and the counts are those of the slices.
+        let fd = call_fd("BPF_PROG_LOAD", || unsafe {
+            bpf(lib::BPF_PROG_LOAD, &mut attr)
+        });
+        match &fd {
+            Err(e) if e.errno() == Some(libc::EAGAIN) && attempts < ATTEMPTS => attempts += 1,
+            _ => break fd,
+        }
+    };
+    // SAFETY: the part of the union that was set above.
+    let log_size = unsafe { attr.__bindgen_anon_3.log_true_size };
+    (fd, log_size as usize)
 }
 
 /// Runs a `RAW_TRACEPOINT` program once on this CPU with `args` as its context and returns what
