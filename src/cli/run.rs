@@ -184,7 +184,13 @@ mod tests {
                 size: 8,
             },
         };
-        for kind in [EventKind::Print { value }, EventKind::Exit { code: 8 }] {
+        for kind in [
+            EventKind::Print { value },
+            EventKind::Exit {
+                code: 8,
+                known: None,
+            },
+        ] {
             object.events.push(Event {
                 kind,
                 loc: Loc::default(),

@@ -92,6 +92,8 @@ pub enum EventKind {
     Exit {
         /// Offset.
         code: u32,
+        /// The code where the script says it as a number: for a call whose record found no room.
+        known: Option<i32>,
     },
     /// A runtime error: `aux` of the header is the [`super::SiteId`], the payload an `i64`
     /// return code of the helper.

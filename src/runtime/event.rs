@@ -219,7 +219,7 @@ impl<'o> Printer<'o> {
                 printf::format(&mut scope, format, args, bytes, scratch)?;
                 self.cat(json)?;
             }
-            EventKind::Exit { code } => {
+            EventKind::Exit { code, .. } => {
                 return Ok(Flow::Exit(u64_at(bytes, *code as usize)? as i32));
             }
             EventKind::RuntimeError => {

@@ -8,12 +8,16 @@
 //! [`Session::run`] is all of it. The REPL calls the parts: [`attach`](Session::attach),
 //! [`poll`](Session::poll), [`detach`](Session::detach), [`finish`](Session::finish).
 
+mod lost_exit;
+
 use std::collections::HashSet;
 use std::io::Write;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::process::ExitStatus;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+
+use lost_exit::LostExit;
 
 use super::attach::{self, Attacher, IterRun, Link, Release, special};
 use super::child::Child;
@@ -172,6 +176,7 @@ pub struct Session {
     _target: Option<OwnedFd>,
     /// Exit code, once the script has called exit().
     exit: Option<i32>,
+    lost_exit: LostExit,
 }
 
 impl Session {
@@ -236,6 +241,7 @@ impl Session {
         Ok(Self {
             links: Vec::new(),
             iters: Vec::new(),
+            lost_exit: LostExit::new(&loaded.object),
             loaded,
             env,
             options,
@@ -360,7 +366,13 @@ impl Session {
         let exit = self.hand_over(sink, BATCH, BATCH_TIME)?;
         sink.batch_done(&self.loaded.maps)?;
         // exit() came before whatever else ends the run now.
-        Ok(exit.map(Stop::Exit).or(stop))
+        let stop = exit.map(Stop::Exit).or(stop);
+        if stop.is_none() {
+            self.exit = self.lost_exit.look(&self.loaded.maps);
+            // What is in the ring buffer came before the call.
+            return Ok(self.exit.map(|_| Stop::Idle));
+        }
+        Ok(stop)
     }
 
     /// The end of a run: detaches, runs END, hands over the rest and lets the sink print the

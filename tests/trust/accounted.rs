@@ -95,6 +95,23 @@ fn lost_events_and_printed_ones_are_all_that_were_emitted() {
     }
 }
 
+#[test]
+fn an_exit_that_found_no_room_ends_the_run_all_the_same() {
+    if !usable("an_exit_that_found_no_room_ends_the_run_all_the_same") {
+        return;
+    }
+    // A page is full after some hundred records, long before anybody looks.
+    let script = "config = { perf_rb_pages = 1 } \
+        begin { for ($i : 0..2000) { printf(\"x\\n\"); } exit(7); } interval:s:60 { }";
+    let lost = (0..20).any(|_| {
+        let done = run(&["-q", "-e", script]);
+        assert_eq!(done.code, Some(7), "{}", done.err);
+        assert!(done.out.starts_with("x\nx\n"), "{}", done.out);
+        done.err.contains("1 event lost: the ring buffer was full")
+    });
+    assert!(lost, "exit() was never lost: nothing was tested");
+}
+
 /// The losses in a run's JSON: kind, count, column.
 fn losses(json: &str) -> Vec<(String, u64, u64)> {
     let part = |line: &str, from: &str, to: char| -> Option<String> {

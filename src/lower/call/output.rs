@@ -6,7 +6,7 @@ use crate::ir::inst::{Cond, MemTy, Ty};
 use crate::object::{
     Conv, EventKind, FieldLayout, Format, Layout, Piece, RECORD_HEADER, SiteKind, Stream,
 };
-use crate::sema::hir::{Arg, Call};
+use crate::sema::hir::{Arg, Call, Expr, ExprKind};
 use crate::types::{AddrSpace, AggKind, Type};
 
 use super::super::fx::Fx;
@@ -197,16 +197,29 @@ pub fn time<'a>(fx: &mut Fx<'_, 'a>, call: &'a Call) {
 
 /// `exit`
 pub fn exit<'a>(fx: &mut Fx<'_, 'a>, call: &'a Call) {
-    let code = match call.args.first() {
-        Some(_) => fx.number(call, 0),
-        None => fx.b.iconst(0),
+    let (code, known) = match call.args.first() {
+        Some(arg) => (fx.number(call, 0), constant(arg)),
+        None => (fx.b.iconst(0), Some(0)),
     };
-    send_exit(fx, code);
+    send_exit(fx, code, known);
 }
 
-fn send_exit(fx: &mut Fx<'_, '_>, code: Value) {
+/// An argument that is a number in the script.
+fn constant(arg: &Arg) -> Option<i32> {
+    match arg {
+        Arg::Int(n) => Some(*n as i32),
+        Arg::Expr(Expr {
+            kind: ExprKind::Int(n),
+            ..
+        }) => Some(*n as i32),
+        _ => None,
+    }
+}
+
+fn send_exit(fx: &mut Fx<'_, '_>, code: Value, known: Option<i32>) {
     let kind = EventKind::Exit {
         code: RECORD_HEADER,
+        known,
     };
     fx.record(kind, RECORD_HEADER + 8, |fx, rec| {
         let at = rec.plus(RECORD_HEADER);
@@ -234,7 +247,7 @@ pub fn assert<'a>(fx: &mut Fx<'_, 'a>, call: &'a Call) {
     let code = fx.b.iconst(0);
     fx.report_message(SiteKind::Assert, "", code, text(call, 1));
     let one = fx.b.iconst(1);
-    send_exit(fx, one);
+    send_exit(fx, one, Some(1));
     let result = fx.b.iconst(1);
     fx.return_from_probe(result);
     fx.b.switch_to(good);

@@ -217,7 +217,13 @@ fn traced_strings_cannot_drive_the_terminal() {
 #[test]
 fn exit_and_unwatch_are_for_the_loop() {
     let mut r = Run::default();
-    r.event(EventKind::Exit { code: 8 }, &words(&[3]));
+    r.event(
+        EventKind::Exit {
+            code: 8,
+            known: None,
+        },
+        &words(&[3]),
+    );
     r.event(EventKind::Unwatch { addr: 8 }, &words(&[0x1000]));
     let mut printer = Printer::new(
         &r.object,
