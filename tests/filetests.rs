@@ -167,6 +167,9 @@ impl Case {
             .arg(self.path.file_name().expect("a file has a name"))
             .args(&self.args)
             .env("BPFTRACE_COLOR", "never")
+            // What is for this test would be configuration for rtrace.
+            .env_remove("RTRACE_BLESS")
+            .env_remove("RTRACE_FILETEST")
             .env("TZ", "UTC")
             .envs(self.env.iter().map(|(k, v)| (k, v)))
             .stdin(Stdio::null())

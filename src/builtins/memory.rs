@@ -1,6 +1,6 @@
 //! Functions on memory, addresses and symbols.
 
-use crate::lower::call::{Lowering, memory};
+use crate::lower::call::{Lowering, memory, typed};
 
 use super::Builtin;
 
@@ -88,13 +88,14 @@ pub static ROWS: &[Builtin] = &[
         lower: Lowering::Scalar(memory::uaddr),
         ..Builtin::ROW
     },
-    // Lowering: [Int(address)] or [Int(address), Expr(cpu: uint64)] -> pointer.
+    // Lowering: [Int(address in the template), Int(address of the table of distances, or 0),
+    // Int(CPUs)] and perhaps [Expr(cpu: uint64)] -> pointer.
     Builtin {
         name: "percpu_kaddr",
         usage: "percpu_kaddr(symbol [, cpu])",
         doc: "Address of a per-CPU kernel variable, on this CPU or on another one.",
         arity: (1, 2),
-        lower: Lowering::Scalar(memory::unsupported_scalar),
+        lower: Lowering::Scalar(typed::percpu_kaddr),
         ..Builtin::ROW
     },
     // Lowering: compile time (a cast).
@@ -145,7 +146,7 @@ pub static ROWS: &[Builtin] = &[
         doc: "Full name of a `struct path`.",
         arity: (1, 2),
         kernel: Some((5, 10)),
-        lower: Lowering::Memory(memory::unsupported_memory),
+        lower: Lowering::Memory(typed::path),
         ..Builtin::ROW
     },
     // Lowering: [Expr(pointer)] -> uint64.
@@ -155,7 +156,7 @@ pub static ROWS: &[Builtin] = &[
         doc: "The unique number of a socket.",
         arity: (1, 1),
         kernel: Some((5, 12)),
-        lower: Lowering::Scalar(memory::unsupported_scalar),
+        lower: Lowering::Scalar(typed::socket_cookie),
         ..Builtin::ROW
     },
     // Lowering: compile time.

@@ -6,7 +6,7 @@ use super::{ANY, Builtin};
 
 /// The rows.
 pub static ROWS: &[Builtin] = &[
-    // Lowering: [Expr(value)], [MapElem(map, key)], or [Map, Int(top; 0 = all), Int(div >=
+    // Lowering: [Expr(value)], [MapElem(map of stats, key)], or [Map, Int(top; 0 = all), Int(div >=
     // 1)].
     Builtin {
         name: "print",
@@ -107,8 +107,8 @@ pub static ROWS: &[Builtin] = &[
         lower: Lowering::Effect(output::unwatch),
         ..Builtin::ROW
     },
-    // Lowering: [Str(path), Expr(skb pointer), Expr(length: uint64), Expr(offset: uint64)] ->
-    // uint32.
+    // Lowering: [Str(path), Expr(start of the data: uint64), Expr(bytes: uint64), Expr(bytes that
+    // are not in one piece: uint64), Expr(length: uint64), Expr(offset: uint64)] -> uint32.
     Builtin {
         name: "skboutput",
         usage: "skboutput(path, skb, length, offset)",

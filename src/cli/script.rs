@@ -74,7 +74,7 @@ pub fn main(input: Input, args: &Args) -> i32 {
         && let Some(kind) = only_on_demand(&text)
     {
         complain(&format!(
-            "No probes attached; use --{kind} to run {kind} probes."
+            "ERROR: No probes attached; use --{kind} to run {kind} probes."
         ));
         return FAILED;
     }

@@ -53,7 +53,10 @@ pub(super) fn expression(text: &str) -> Option<ast::Expr> {
     // Names and literals have no parts with places of their own.
     let simple = matches!(
         value.kind,
-        ast::ExprKind::Ident(_) | ast::ExprKind::Int(_) | ast::ExprKind::Str(_)
+        ast::ExprKind::Ident(_)
+            | ast::ExprKind::Int(_)
+            | ast::ExprKind::Str(_)
+            | ast::ExprKind::Bool(_)
     );
     let mut value = *value;
     value.span = crate::source::Span::new(FileId(0), 0, 0);

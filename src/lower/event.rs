@@ -94,21 +94,20 @@ impl<'a> Fx<'_, 'a> {
             let at = out.size.next_multiple_of(8);
             let (field, layout) = match (&e.kind, &e.ty) {
                 (ExprKind::Call(c), Type::Stack(ty)) if c.builtin.name.ends_with("stack") => {
-                    (Field::Stack(*ty), Layout::StackInline(*ty))
+                    (Some(Field::Stack(*ty)), Layout::StackInline(*ty))
                 }
                 (_, ty) if ty.is_scalar() => {
                     let v = self.scalar(e);
-                    (Field::Value(ty.clone(), v), self.lw.layout(ty))
+                    (Some(Field::Value(ty.clone(), v)), self.lw.layout(ty))
                 }
-                (_, ty) if ty.is_memory() => (Field::Memory(e), self.lw.layout(ty)),
+                (_, ty) if ty.is_memory() => (Some(Field::Memory(e)), self.lw.layout(ty)),
                 _ => {
                     self.effect(e);
-                    let zero = self.b.iconst(0);
-                    (Field::Value(Type::U64, zero), Layout::None)
+                    (None, Layout::None)
                 }
             };
             let bytes = layout.size();
-            out.items.push((at, field));
+            out.items.extend(field.map(|f| (at, f)));
             out.layouts.push(FieldLayout {
                 name: String::new(),
                 offset: at,

@@ -29,6 +29,8 @@ pub(super) enum Shared {
     Report,
     /// Compares strings or bytes of this many bytes in two memories.
     Equal(u32),
+    /// `memcmp` of values of this many bytes.
+    Difference(u32),
     /// Turns addresses in scratch into a stack id: limit.
     StackId(u16),
     /// Looks for a string of the second capacity in one of the first.

@@ -373,6 +373,45 @@ impl<'a> Fx<'_, 'a> {
             return result;
         }
         // Larger ones meet in scratch, where a shared function walks them by words.
+        let both = self.side_by_side(a, b, len);
+        let f = self.compare_function(len.next_multiple_of(8), false);
+        self.b.call_func(f, &[both], Ty::Scalar)
+    }
+
+    /// The difference of the first of `len` bytes that differ, as `memcmp` has it; 0 if none does.
+    pub(super) fn difference_at(&mut self, a: Addr, b: Addr, len: u32) -> Value {
+        if len <= INLINE_COMPARE {
+            let join = self.b.new_block();
+            let result = self.b.block_param(join, Ty::Scalar);
+            for i in 0..len {
+                let (x, y) = (a.plus(i), b.plus(i));
+                let p = self.b.load(MemTy::B, x.ptr, x.off);
+                let q = self.b.load(MemTy::B, y.ptr, y.off);
+                let next = self.b.new_block();
+                let difference = self.b.sub(p, q);
+                self.b.br_w(
+                    Cond::Ne,
+                    crate::ir::Width::W64,
+                    p,
+                    q,
+                    (join, &[difference]),
+                    (next, &[]),
+                    false,
+                );
+                self.b.switch_to(next);
+            }
+            let zero = self.b.iconst(0);
+            self.b.jump(join, &[zero]);
+            self.b.switch_to(join);
+            return result;
+        }
+        let both = self.side_by_side(a, b, len);
+        let f = self.compare_function(len.next_multiple_of(8), true);
+        self.b.call_func(f, &[both], Ty::Scalar)
+    }
+
+    /// Two values in scratch, one behind the other, filled with zeros to whole words.
+    fn side_by_side(&mut self, a: Addr, b: Addr, len: u32) -> Value {
         let words = len.next_multiple_of(8);
         let both = self.scratch_temp(2 * words);
         let second = both.plus(words);
@@ -380,9 +419,7 @@ impl<'a> Fx<'_, 'a> {
             self.copy(to, from, len);
             self.zero(to.plus(len), words - len);
         }
-        let f = self.equal_function(words);
-        let p = self.pointer(both);
-        self.b.call_func(f, &[p], Ty::Scalar)
+        self.pointer(both)
     }
 
     /// An address as one value.
@@ -393,13 +430,18 @@ impl<'a> Fx<'_, 'a> {
         self.b.add_imm(at.ptr, i64::from(at.off))
     }
 
-    /// `equal(p)`: 1 if the `len` bytes at `p` and those behind them are equal.
-    fn equal_function(&mut self, len: u32) -> FuncId {
-        if let Some(&f) = self.lw.shared.get(&Shared::Equal(len)) {
+    /// `equal(p)`: 1 if the `len` bytes at `p` and those behind them are equal; or, where the
+    /// `difference` is asked for, that of the first bytes that differ, else 0.
+    fn compare_function(&mut self, len: u32, difference: bool) -> FuncId {
+        let (key, name) = if difference {
+            (Shared::Difference(len), format!("difference_{len}"))
+        } else {
+            (Shared::Equal(len), format!("equal_{len}"))
+        };
+        if let Some(&f) = self.lw.shared.get(&key) {
             return f;
         }
         let map = self.lw.scratch_map();
-        let name = format!("equal_{len}");
         let mut b = Builder::new(name, FuncKind::Static, &[Ty::MapVal(map)]);
         let p = b.param(0);
         let head = b.new_block();
@@ -420,11 +462,26 @@ impl<'a> Fx<'_, 'a> {
         let next = b.bin_imm(BinOp::Add, i, 8);
         b.jump(head, &[next]);
         b.switch_to(differ);
+        if difference {
+            // The first byte in memory is the lowest of the word.
+            for k in 0..8 {
+                let [p, q] = [x, y].map(|v| {
+                    let v = b.bin_imm(BinOp::Lshr, v, 8 * k);
+                    b.bin_imm(BinOp::And, v, 0xff)
+                });
+                let (found, next) = (b.new_block(), b.new_block());
+                b.br(Cond::Ne, p, q, found, next);
+                b.switch_to(found);
+                let d = b.sub(p, q);
+                b.ret(d);
+                b.switch_to(next);
+            }
+        }
         b.ret_imm(0);
         b.switch_to(same);
-        b.ret_imm(1);
+        b.ret_imm(i64::from(!difference));
         let f = self.lw.module.add(b.finish());
-        self.lw.shared.insert(Shared::Equal(len), f);
+        self.lw.shared.insert(key, f);
         f
     }
 

@@ -41,15 +41,6 @@ pub enum EventKind {
         /// The value.
         value: FieldLayout,
     },
-    /// `print(@m[key])`
-    PrintElem {
-        /// The map.
-        map: MapId,
-        /// The key.
-        key: FieldLayout,
-        /// The value as it was (plain values and reduced aggregations).
-        value: FieldLayout,
-    },
     /// `print(@m, top, div)`
     PrintMap {
         /// The map.
@@ -107,8 +98,9 @@ pub enum EventKind {
     SkbOutput {
         /// Path of the file.
         path: String,
-        /// Offset of `u64` time stamp, then `u32` length, then bytes.
-        data: FieldLayout,
+        /// Offset of `u64` time stamp, then `u32` captured length, then `u32` length of the
+        /// packet, then bytes.
+        data: u32,
     },
     /// A value evaluated for a caller of the library (the REPL).
     Value(Layout),

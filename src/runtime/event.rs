@@ -24,8 +24,8 @@ use super::output::{Format, Names, Scope, Writer, json, printf, text, time};
 use super::sink::{Flow, Sink};
 use crate::error::{Error, ErrorKind, Result};
 use crate::object::{
-    Event, EventKind, FieldLayout, Layout, Loc, MapId, Object, RECORD_HEADER, Site, SiteKind,
-    Stream, SymbolCache, UserMap,
+    Event, EventKind, FieldLayout, Loc, MapId, Object, RECORD_HEADER, Site, SiteKind, Stream,
+    SymbolCache, UserMap,
 };
 
 /// How a [`Printer`] prints.
@@ -70,7 +70,7 @@ pub struct Printer<'o> {
     /// Scalar maps that are printed at the end although they hold nothing but zero.
     zeroed: HashSet<MapId>,
     losses: Losses,
-    /// Failures of the script that were reported: `errorf()` and runtime errors.
+    /// Runtime errors that were reported.
     failures: u64,
     captures: Captures,
 }
@@ -98,7 +98,7 @@ impl<'o> Printer<'o> {
         }
     }
 
-    /// How many failures of the script were reported so far.
+    /// How many runtime errors were reported so far, failed assertions among them.
     pub fn failures(&self) -> u64 {
         self.failures
     }
@@ -168,10 +168,6 @@ impl<'o> Printer<'o> {
                 let payload = bytes.get(RECORD_HEADER as usize..).ok_or(Malformed)?;
                 print_value(&mut scope, json, value::read(layout, payload)?, out)?;
             }
-            EventKind::PrintElem { map, key, value } => {
-                let user = user_map(self.object, *map)?;
-                print_element(&mut scope, json, user, key, value, bytes, out)?;
-            }
             EventKind::PrintMap { map, top, div } => {
                 let user = user_map(self.object, *map)?;
                 let entries = mapprint::snapshot(self.object, *map, maps, true)?;
@@ -231,11 +227,11 @@ impl<'o> Printer<'o> {
                 return Ok(Flow::Unwatch(u64_at(bytes, *addr as usize)?));
             }
             EventKind::SkbOutput { path, data } => {
-                let at = bytes.get(data.offset as usize..).ok_or(Malformed)?;
+                let at = bytes.get(*data as usize..).ok_or(Malformed)?;
                 let wall = self.names.clocks.wall(0, u64_at(at, 0)?);
-                let len = u32_at(at, 8)? as usize;
-                let packet = at.get(12..12 + len).ok_or(Malformed)?;
-                self.captures.packet(path, wall, packet)?;
+                let (len, whole) = (u32_at(at, 8)? as usize, u32_at(at, 12)?);
+                let packet = at.get(16..16 + len).ok_or(Malformed)?;
+                self.captures.packet(path, wall, packet, whole)?;
             }
         }
         Ok(Flow::Continue)
@@ -248,7 +244,6 @@ impl<'o> Printer<'o> {
             Stream::Warning => (Level::Warning, "warnf"),
             Stream::Error | Stream::Out => (Level::Error, "errorf"),
         };
-        self.failures += u64::from(level == Level::Error);
         let text = std::mem::take(&mut self.scratch);
         match self.options.format {
             Format::Text => {
@@ -592,44 +587,6 @@ fn print_value(scope: &mut Scope<'_>, json: bool, v: Value<'_>, out: &mut Vec<u8
         text::value(scope, v, out)?;
         out.push(b'\n');
     }
-    Ok(())
-}
-
-fn print_element(
-    scope: &mut Scope<'_>,
-    json: bool,
-    user: &UserMap,
-    key: &FieldLayout,
-    value: &FieldLayout,
-    bytes: &[u8],
-    out: &mut Vec<u8>,
-) -> Result<()> {
-    let keyed = key.layout != Layout::None;
-    let (key, value) = (value::field(key, bytes)?, value::field(value, bytes)?);
-    if !json {
-        out.extend_from_slice(user.name.as_bytes());
-        if keyed {
-            out.push(b'[');
-            text::key(scope, key, out)?;
-            out.push(b']');
-        }
-        out.extend_from_slice(b": ");
-        text::value(scope, value, out)?;
-        out.push(b'\n');
-        return Ok(());
-    }
-    json::open(mapprint::json_type(user), out);
-    out.push(b'{');
-    json::string(user.name.as_bytes(), out);
-    out.extend_from_slice(b": ");
-    if keyed {
-        out.push(b'{');
-        json::key(scope, key, out)?;
-        out.extend_from_slice(b": ");
-    }
-    json::value(scope, value, out)?;
-    out.extend_from_slice(if keyed { b"}}" } else { b"}" });
-    json::close(out);
     Ok(())
 }
 

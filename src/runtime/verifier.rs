@@ -107,7 +107,7 @@ pub fn explain(object: &Object, program: &Program, log: &str) -> String {
 
 /// What to do about a complaint. Most are our own fault.
 fn remedy(complaint: &str) -> &'static str {
-    const TABLE: [(&str, &str); 6] = [
+    const TABLE: [(&str, &str); 7] = [
         (
             "GPL",
             "\n  the script's `license` must be compatible with the GPL for this function",
@@ -119,6 +119,12 @@ fn remedy(complaint: &str) -> &'static str {
         (
             "invalid func",
             "\n  this kernel lacks a function that the script needs",
+        ),
+        (
+            "helper call is not allowed in probe",
+            "\n  the kernel allows path() in `iter` probes, and in fentry and fexit of a few functions \
+             only: security_file_open, security_inode_getattr, vfs_truncate, vfs_fallocate, vfs_getattr, \
+             dentry_open, filp_close",
         ),
         (
             "cannot use helper",

@@ -107,7 +107,12 @@ impl Checker<'_> {
             }
         };
         if matches!(target, Type::Void | Type::None) {
-            return value::constant(0, Type::None, loc);
+            // Nothing is read: the value is none.
+            return Expr {
+                kind: ExprKind::Int(0),
+                ty: Type::None,
+                loc,
+            };
         }
         match p.kind {
             ExprKind::AddrOf(at) => self.load_at(at, target, loc),
@@ -287,7 +292,7 @@ impl Checker<'_> {
         let good = value::int_like(&index.ty, &self.store).is_some()
             && match literal {
                 Some(v) => pointer || v >= 0,
-                None => pointer || !index.ty.is_signed(),
+                None => pointer || !index.ty.is_signed() || self.counts(&index),
             };
         if !good {
             let what = match literal {
@@ -336,7 +341,7 @@ impl Checker<'_> {
                 }
             }
             _ => {
-                let ty = if index.ty.is_signed() {
+                let ty = if pointer && index.ty.is_signed() {
                     Type::I64
                 } else {
                     Type::U64
@@ -349,6 +354,13 @@ impl Checker<'_> {
             }
         }
         self.load_at(p, elem, loc)
+    }
+
+    /// Whether `index` is a variable that is used to count: one of a loop, or one that is only
+    /// ever set to non-negative literals. Its sign says nothing; the bounds are checked at run
+    /// time.
+    fn counts(&self, index: &Expr) -> bool {
+        matches!(index.kind, ExprKind::Local(id) if self.is_counter(id))
     }
 
     /// `&$x`, `&@m`

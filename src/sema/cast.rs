@@ -25,7 +25,7 @@ impl Checker<'_> {
             e = value::constant(v, Type::int(t.signed, size), e.loc);
         }
         if e.ty == ty {
-            if !value::is_literal(&e) && !aggregation {
+            if (!value::is_literal(&e) || matches!(ty, Type::Int(_))) && !aggregation {
                 let text = format!(
                     "Unnecessary cast: expression is already of type {}",
                     self.spell(&ty)

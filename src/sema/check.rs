@@ -332,13 +332,14 @@ impl<'a> Checker<'a> {
     fn shadowing(&mut self, var: &ast::Var, old: hir::LocalId, origin: Origin) {
         if origin == Origin::Loop {
             let text = format!("Loop declaration shadows existing variable: ${}", var.name);
-            return self.error(Code::Shadowing, var.span, text);
+            self.error(Code::Shadowing, var.span, text);
+        } else {
+            let text = format!(
+                "Variable ${} was already declared. Variable shadowing is not allowed.",
+                var.name
+            );
+            self.error(Code::Shadowing, var.span, text);
         }
-        let text = format!(
-            "Variable ${} was already declared. Variable shadowing is not allowed.",
-            var.name
-        );
-        self.error(Code::Shadowing, var.span, text);
         let old = &self.unit.locals[old.0 as usize];
         let (span, note) = match old.origin {
             Origin::Declaration | Origin::Parameter => {
@@ -353,6 +354,13 @@ impl<'a> Checker<'a> {
     /// State of a variable.
     pub(super) fn local(&mut self, id: hir::LocalId) -> &mut LocalState {
         &mut self.unit.locals[id.0 as usize]
+    }
+
+    /// Whether a variable belongs to a loop, or was only set to non-negative literals so far.
+    pub(super) fn is_counter(&self, id: hir::LocalId) -> bool {
+        let l = &self.unit.locals[id.0 as usize];
+        let learned = self.vars.get(&(self.unit.number, l.key));
+        l.origin == Origin::Loop || l.declared.is_none() && learned.is_some_and(|g| g.is_literal())
     }
 
     /// The type of a variable so far.

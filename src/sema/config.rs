@@ -92,7 +92,7 @@ impl Given {
             "1" | "true" | "on" | "yes" => Ok(true),
             "0" | "false" | "off" | "no" => Ok(false),
             _ => Err(format!(
-                "{name}: Invalid value for {name}: valid values are true, on, yes, 1, false, off, no, and 0."
+                "{name}: Invalid bool value: valid values are true, false, 1 or 0."
             )),
         }
     }
@@ -190,7 +190,8 @@ impl Loaded {
             "license" => {
                 if !LICENSES.contains(&v.text.as_str()) {
                     return Err(format!(
-                        "license: Invalid value for license: valid values are {}.",
+                        "Invalid value for license. Found: {}. Valid values: {}.",
+                        v.text,
                         LICENSES.join(", ")
                     ));
                 }
@@ -294,7 +295,7 @@ fn assign(
     }
     if let Some((_, new)) = RENAMED.iter().find(|(old, _)| *old == name) {
         let text = match new {
-            Some(new) => format!("{name} is deprecated and has been renamed to {new}"),
+            Some(new) => format!("{name} has been renamed, please use {new}"),
             None => format!("{name} is deprecated and has no effect"),
         };
         diags.push(Diagnostic::warning(Code::DeprecatedConfig, span, text));

@@ -142,6 +142,7 @@ impl Checker<'_> {
         if is_unknown(&e) {
             return None;
         }
+        let e = self.reduce(e);
         if let Type::Agg(_) = e.ty {
             let text = format!(
                 "Value '{}' cannot be assigned to a scratch variable.",

@@ -458,15 +458,11 @@ impl Checker<'_> {
         b_span: Span,
         span: Span,
     ) -> Expr {
-        let short = |t: &Type| match t {
-            Type::Str(_) => "string".to_owned(),
-            t => self.spell(t),
-        };
         let text = format!(
             "Type mismatch for '{}': comparing {} with {}",
             op.as_str(),
-            short(&a.ty),
-            short(&b.ty)
+            self.spell(&a.ty),
+            self.spell(&b.ty)
         );
         let d = Diagnostic::error(Code::TypeMismatch, span, text)
             .note(a_span, format!("left ({})", self.spell(&a.ty)))

@@ -253,7 +253,11 @@ impl Checker<'_> {
         let loc = self.loc(span);
         match self.type_of(of) {
             Some(ty) => {
-                let size = self.size(&ty);
+                let size = match &ty {
+                    Type::Stack(t) => stack_size(*t),
+                    Type::ProbeName => self.store.probe_name,
+                    ty => self.size(ty),
+                };
                 super::value::constant(i128::from(size), Type::U64, loc)
             }
             None => super::value::unknown(loc),
@@ -309,4 +313,20 @@ impl Checker<'_> {
         }
         out
     }
+}
+
+/// What scripts take to be the size of a stack: a count and its entries. (What is stored is a
+/// handle.)
+fn stack_size(t: StackTy) -> u32 {
+    let entry = match t.mode {
+        // struct bpf_stack_build_id
+        StackMode::BuildId => 32,
+        _ => 8,
+    };
+    // User stacks also hold the process.
+    let head = match t.kind {
+        StackKind::Kernel => 8,
+        StackKind::User => 16,
+    };
+    head + u32::from(t.limit) * entry
 }

@@ -203,6 +203,11 @@ impl Grown {
         }
     }
 
+    /// Whether it comes from non-negative integer literals alone.
+    pub fn is_literal(&self) -> bool {
+        matches!(self.shape, Shape::Literal(_))
+    }
+
     /// The type that holds `new`, too; `None` if there is none.
     pub fn with(&self, new: &Expr, store: &TypeStore) -> Option<Self> {
         let (ty, shape) = grow(&self.ty, &self.shape, new, store)?;

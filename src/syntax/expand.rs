@@ -237,7 +237,7 @@ impl<'a> Expander<'a, '_> {
         let closest = self
             .definitions(name)
             .map(|(m, _)| m)
-            .find(|m| m.params.len() == args.len())
+            .min_by_key(|m| m.params.len().abs_diff(args.len()))
             .unwrap_or(first);
         let wrong = closest
             .params
@@ -278,7 +278,13 @@ impl<'a> Expander<'a, '_> {
             Code::MacroMismatch
         };
         let d = self.diagnostic(code, span, message);
-        self.diags.push(d.note(closest.name.span, note));
+        self.diags.push(match wrong {
+            Some((p, a)) => d.note(a.span(), note).note(
+                p.ident().span,
+                "This is the argument in the closest definition.",
+            ),
+            None => d.note(closest.name.span, note),
+        });
     }
 
     fn too_deep(&mut self, span: Span) {

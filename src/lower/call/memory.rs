@@ -124,7 +124,7 @@ pub fn uaddr<'a>(fx: &mut Fx<'_, 'a>, call: &'a Call, _: &Type) -> Value {
     fx.b.add_imm(probe, int(call, 0))
 }
 
-/// `memcmp`: 0 if `n` bytes are equal, else 1.
+/// `memcmp`: the difference of the first bytes that differ, 0 if all `n` are equal.
 pub fn memcmp<'a>(fx: &mut Fx<'_, 'a>, call: &'a Call, _: &Type) -> Value {
     let n = int(call, 2).clamp(0, 1 << 20) as u32;
     if n == 0 {
@@ -143,10 +143,9 @@ pub fn memcmp<'a>(fx: &mut Fx<'_, 'a>, call: &'a Call, _: &Type) -> Value {
             fx.memory(e)
         }
     });
-    let equal = fx.equal_at(sides[0], sides[1], n);
+    let difference = fx.difference_at(sides[0], sides[1], n);
     fx.release(mark);
-    let zero = fx.b.iconst(0);
-    fx.select_bool(Cond::Eq, equal, zero)
+    difference
 }
 
 /// `cgroup_path`: looked up when it is printed.
@@ -155,17 +154,4 @@ pub fn cgroup_path<'a>(fx: &mut Fx<'_, 'a>, call: &'a Call, _: &Type, dst: Addr)
     fx.b.store(MemTy::DW, dst.ptr, dst.off, id);
     let filter = i64::from(time_format(call, 1));
     fx.b.store_imm(MemTy::DW, dst.ptr, dst.off + 8, filter);
-}
-
-/// A function that needs typed kernel pointers.
-pub fn unsupported_memory<'a>(fx: &mut Fx<'_, 'a>, call: &'a Call, ty: &Type, dst: Addr) {
-    fx.unsupported(call);
-    let n = fx.size(ty);
-    fx.zero(dst, n);
-}
-
-/// The same for one that gives a scalar.
-pub fn unsupported_scalar<'a>(fx: &mut Fx<'_, 'a>, call: &'a Call, _: &Type) -> Value {
-    fx.unsupported(call);
-    fx.b.iconst(0)
 }

@@ -10,6 +10,7 @@ pub mod stack;
 pub mod string;
 pub mod tables;
 pub mod time;
+pub mod typed;
 
 use crate::ir::Value;
 use crate::sema::hir::{Arg, Call, Context, Expr, ExprKind, MapRef};

@@ -7,7 +7,7 @@ use crate::object::{
     Conv, EventKind, FieldLayout, Format, Layout, Piece, RECORD_HEADER, SiteKind, Stream,
 };
 use crate::sema::hir::{Arg, Call, Expr, ExprKind};
-use crate::types::{AddrSpace, AggKind, Type};
+use crate::types::{AddrSpace, Type};
 
 use super::super::fx::Fx;
 use super::{expr, text, time_format};
@@ -87,16 +87,7 @@ pub fn print<'a>(fx: &mut Fx<'_, 'a>, call: &'a Call) {
                 |_, _| {},
             );
         }
-        [Arg::MapElem(map, Some(key)), ..] => print_elem(fx, *map, key),
-        [Arg::MapElem(map, None), ..] => {
-            let map = fx.plan(*map).id;
-            let kind = EventKind::PrintMap {
-                map,
-                top: 0,
-                div: 1,
-            };
-            fx.record(kind, RECORD_HEADER, |_, _| {});
-        }
+        [Arg::MapElem(map, key), ..] => print_stats(fx, *map, key.as_ref()),
         [Arg::Expr(_), ..] => {
             let mut fields = fx.fields(&call.args[..1], RECORD_HEADER);
             let value = fields.layouts.remove(0);
@@ -108,83 +99,40 @@ pub fn print<'a>(fx: &mut Fx<'_, 'a>, call: &'a Call) {
     }
 }
 
-/// `print(@m[k])`: key and value as they are now.
-fn print_elem<'a>(
+/// `print(@m[k])` of `stats()`: the three numbers as they are now.
+fn print_stats<'a>(
     fx: &mut Fx<'_, 'a>,
     map: crate::sema::hir::MapRef,
-    key: &'a crate::sema::hir::Expr,
+    key: Option<&'a crate::sema::hir::Expr>,
 ) {
     let plan = fx.plan(map);
     let mark = fx.mark();
-    let key_at = fx.key(&plan, Some(key));
-    let key_field = FieldLayout {
+    let key_at = fx.key(&plan, key);
+    let mean = fx.sum_over_cpus(&plan, key_at);
+    let (count, total) = fx.stats_parts(&plan, key_at);
+    let word = Layout::Int {
+        signed: plan.agg().is_some_and(|t| t.signed),
+        size: 8,
+    };
+    let field = |name: &str, offset| FieldLayout {
+        name: name.into(),
+        offset,
+        bits: None,
+        layout: word.clone(),
+    };
+    let fields = vec![field("count", 0), field("average", 8), field("total", 16)];
+    let value = FieldLayout {
         name: String::new(),
         offset: RECORD_HEADER,
         bits: None,
-        layout: fx.lw.layout(&key.ty),
+        layout: Layout::Struct { fields, size: 24 },
     };
-    let at = (RECORD_HEADER + plan.key_size).next_multiple_of(8);
-    let reduced: Option<Value> = plan.agg().map(|_| fx.sum_over_cpus(&plan, key_at));
-    let stats = matches!(plan.agg().map(|a| a.kind), Some(AggKind::Stats));
-    let (layout, size) = match &plan.value {
-        Type::Agg(t) => {
-            let word = Layout::Int {
-                signed: t.signed && t.kind != AggKind::Count,
-                size: 8,
-            };
-            if stats {
-                let field = |name: &str, offset| FieldLayout {
-                    name: name.into(),
-                    offset,
-                    bits: None,
-                    layout: word.clone(),
-                };
-                let fields = vec![field("count", 0), field("average", 8), field("total", 16)];
-                (Layout::Struct { fields, size: 24 }, 24)
-            } else {
-                (word, 8)
-            }
+    let kind = EventKind::Print { value };
+    fx.record(kind, RECORD_HEADER + 24, |fx, rec| {
+        let to = rec.plus(RECORD_HEADER);
+        for (off, v) in [(0, count), (8, mean), (16, total)] {
+            fx.b.store(MemTy::DW, to.ptr, to.off + off, v);
         }
-        ty => (fx.lw.layout(ty), fx.size(ty)),
-    };
-    let parts = stats.then(|| fx.stats_parts(&plan, key_at));
-    let value = FieldLayout {
-        name: String::new(),
-        offset: at,
-        bits: None,
-        layout,
-    };
-    let kind = EventKind::PrintElem {
-        map: plan.id,
-        key: key_field,
-        value,
-    };
-    fx.record(kind, at + size, |fx, rec| {
-        fx.copy(rec.plus(RECORD_HEADER), key_at, plan.key_size);
-        let to = rec.plus(at);
-        if let (Some((count, total)), Some(mean)) = (parts, reduced) {
-            for (off, v) in [(0, count), (8, mean), (16, total)] {
-                fx.b.store(MemTy::DW, to.ptr, to.off + off, v);
-            }
-            return;
-        }
-        if let Some(v) = reduced {
-            fx.b.store(MemTy::DW, to.ptr, to.off, v);
-            return;
-        }
-        let p = fx.lookup(&plan, key_at);
-        let (none, some, join) = (fx.b.new_block(), fx.b.new_block(), fx.b.new_block());
-        let zero = fx.b.iconst(0);
-        fx.b.br(Cond::Ne, p, zero, some, none);
-        fx.b.switch_to(some);
-        let p = fx.b.non_null(p);
-        let ty = plan.value.clone();
-        fx.copy_value(&ty, to, super::super::fx::Addr::new(p), size);
-        fx.b.jump(join, &[]);
-        fx.b.switch_to(none);
-        fx.zero(to, size);
-        fx.b.jump(join, &[]);
-        fx.b.switch_to(join);
     });
     fx.release(mark);
 }
@@ -335,8 +283,42 @@ pub fn debugf<'a>(fx: &mut Fx<'_, 'a>, call: &'a Call) {
     fx.b.call(helper::TRACE_PRINTK, &args, Ty::Scalar);
 }
 
-/// `skboutput`
+/// Most bytes of a packet that are captured.
+const PACKET: u32 = 4096;
+
+/// `skboutput`: what the packet has in one piece, headers at least; the record says how long
+/// all of it is.
 pub fn skboutput<'a>(fx: &mut Fx<'_, 'a>, call: &'a Call, _: &Type) -> Value {
-    fx.unsupported(call);
+    let [data, whole, apart, len, off] = [1, 2, 3, 4, 5].map(|i| fx.scalar(expr(call, i)));
+    let cap = match &expr(call, 4).kind {
+        crate::sema::hir::ExprKind::Int(n) => (*n).clamp(1, u64::from(PACKET)) as u32,
+        _ => PACKET,
+    };
+    let here = fx.b.sub(whole, apart);
+    let left = |fx: &mut Fx<'_, 'a>, of: Value| {
+        let skipped = fx.smaller(off, of);
+        fx.b.sub(of, skipped)
+    };
+    let (here, whole) = (left(fx, here), left(fx, whole));
+    let wanted = fx.smaller(len, here);
+    let now = fx.b.call(helper::KTIME_GET_BOOT_NS, &[], Ty::Scalar);
+    let from = fx.b.add(data, off);
+    let start = RECORD_HEADER;
+    let kind = EventKind::SkbOutput {
+        path: text(call, 0).to_owned(),
+        data: start,
+    };
+    fx.record(kind, start + 16 + cap, |fx, rec| {
+        let at = rec.plus(start);
+        let n = fx.at_most(wanted, cap);
+        fx.b.store(MemTy::DW, at.ptr, at.off, now);
+        fx.b.store(MemTy::W, at.ptr, at.off + 8, n);
+        fx.b.store(MemTy::W, at.ptr, at.off + 12, whole);
+        fx.zero(at.plus(16), cap);
+        let to = fx.pointer(at.plus(16));
+        let code =
+            fx.b.call(helper::PROBE_READ_KERNEL, &[to, n, from], Ty::Scalar);
+        fx.check_code(code, SiteKind::Read, "probe_read_kernel");
+    });
     fx.b.iconst(0)
 }

@@ -77,6 +77,17 @@ impl<'a> Fx<'_, 'a> {
         result
     }
 
+    /// The smaller of two unsigned numbers.
+    pub(super) fn smaller(&mut self, a: Value, b: Value) -> Value {
+        let join = self.b.new_block();
+        let result = self.b.block_param(join, Ty::Scalar);
+        let width = crate::ir::Width::W64;
+        self.b
+            .br_w(Cond::Ult, width, a, b, (join, &[a]), (join, &[b]), false);
+        self.b.switch_to(join);
+        result
+    }
+
     /// Length of a string in memory, without terminator.
     pub(super) fn string_len(&mut self, at: Addr, cap: u32) -> Value {
         // The string read says where the end is, at the speed of the kernel's own copy.

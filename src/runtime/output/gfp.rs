@@ -1,6 +1,6 @@
 //! Page allocation flags by name (`%gr`).
 //!
-//! Bits are those of `include/linux/gfp_types.h` with every optional flag configured in; the
+//! Bits are those of `include/linux/gfp_types.h` without lockdep's; the
 //! table is searched in order, so that a combination is found before its parts.
 
 use super::names::push_display;
@@ -29,13 +29,13 @@ const ACCOUNT: u64 = 1 << 22;
 const ZEROTAGS: u64 = 1 << 23;
 const SKIP_ZERO: u64 = 1 << 24;
 const SKIP_KASAN: u64 = 1 << 25;
-const NO_OBJ_EXT: u64 = 1 << 27;
+const NO_OBJ_EXT: u64 = 1 << 26;
 
 const RECLAIM: u64 = DIRECT | KSWAPD;
 const KERNEL: u64 = RECLAIM | IO | FS;
 const USER: u64 = KERNEL | HARDWALL;
 const HIGHUSER: u64 = USER | HIGHMEM;
-const HIGHUSER_MOVABLE: u64 = HIGHUSER | MOVABLE;
+const HIGHUSER_MOVABLE: u64 = HIGHUSER | MOVABLE | SKIP_KASAN;
 const TRANSHUGE_LIGHT: u64 = (HIGHUSER_MOVABLE | COMP | NOMEMALLOC | NOWARN) & !RECLAIM;
 
 const TABLE: &[(u64, &str)] = &[

@@ -96,8 +96,8 @@ impl Names {
         }
     }
 
-    /// Appends a line `hierarchy:path` for each hierarchy that has a cgroup of this id and
-    /// whose name matches `filter` (`*` stands for anything; empty matches all).
+    /// Appends `hierarchy:path`, separated by commas, for each hierarchy that has a cgroup of
+    /// this id and whose name matches `filter` (`*` stands for anything; empty matches all).
     pub fn cgroup_path(&mut self, id: u64, filter: &str, out: &mut Vec<u8>) {
         let hierarchies = self.cgroups.get_or_insert_with(|| {
             let text = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
@@ -113,7 +113,7 @@ impl Names {
             }
             if let Some(path) = h.paths.get(&id) {
                 if out.len() > start {
-                    out.push(b'\n');
+                    out.push(b',');
                 }
                 out.extend_from_slice(h.name.as_bytes());
                 out.push(b':');
@@ -161,8 +161,11 @@ fn parse_passwd(text: &str) -> HashMap<u64, String> {
     users
 }
 
-/// The cgroup mounts in a `/proc/PID/mountinfo`: version 2 is called `unified`, version 1 by
-/// its controllers.
+/// What the hierarchy of version 2 is called.
+const UNIFIED: &str = "unified";
+
+/// The cgroup mounts in a `/proc/PID/mountinfo`: version 2 comes first and is called
+/// `unified`, those of version 1 by their controllers.
 fn parse_cgroup_mounts(text: &str) -> Vec<Hierarchy> {
     let mut found = Vec::new();
     for line in text.lines() {
@@ -174,10 +177,14 @@ fn parse_cgroup_mounts(text: &str) -> Vec<Hierarchy> {
         };
         let (kind, _, options) = (right.next(), right.next(), right.next());
         let name = match kind {
-            Some("cgroup2") => "unified".to_owned(),
+            Some("cgroup2") => UNIFIED.to_owned(),
             Some("cgroup") => {
                 let options = options.unwrap_or_default().split(',');
-                let controllers: Vec<_> = options.filter(|o| !matches!(*o, "rw" | "ro")).collect();
+                // A hierarchy without controllers has a name of its own.
+                let controllers: Vec<_> = options
+                    .filter(|o| !matches!(*o, "rw" | "ro"))
+                    .map(|o| o.strip_prefix("name=").unwrap_or(o))
+                    .collect();
                 controllers.join(",")
             }
             _ => continue,
@@ -192,6 +199,7 @@ fn parse_cgroup_mounts(text: &str) -> Vec<Hierarchy> {
             paths: HashMap::new(),
         });
     }
+    found.sort_by(|a, b| (a.name != UNIFIED, &a.name).cmp(&(b.name != UNIFIED, &b.name)));
     found
 }
 

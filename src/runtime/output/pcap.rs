@@ -20,11 +20,12 @@ pub struct Captures {
 }
 
 impl Captures {
-    /// Appends a packet; `wall` is its time in nanoseconds since the epoch.
+    /// Appends the start of a packet of `whole` bytes; `wall` is its time in nanoseconds since
+    /// the epoch.
     ///
     /// # Errors
     /// The file cannot be created or written.
-    pub fn packet(&mut self, path: &str, wall: i128, packet: &[u8]) -> Result<()> {
+    pub fn packet(&mut self, path: &str, wall: i128, packet: &[u8], whole: u32) -> Result<()> {
         let inside = || format!("capture file '{path}'");
         if !self.files.contains_key(path) {
             let mut file = BufWriter::new(File::create(path).with_context(inside)?);
@@ -47,7 +48,10 @@ impl Captures {
         let nanosecond = wall.rem_euclid(1_000_000_000) as u32;
         let len = packet.len() as u32;
         let mut head = [0; 16];
-        for (at, word) in [second, nanosecond, len, len].into_iter().enumerate() {
+        for (at, word) in [second, nanosecond, len, whole.max(len)]
+            .into_iter()
+            .enumerate()
+        {
             head[at * 4..at * 4 + 4].copy_from_slice(&word.to_ne_bytes());
         }
         file.write_all(&head).with_context(inside)?;
@@ -76,15 +80,16 @@ mod tests {
         let path = std::env::temp_dir().join(format!("rtrace-pcap-{}", std::process::id()));
         let name = path.to_str().unwrap();
         let mut c = Captures::default();
-        c.packet(name, 1_500_000_000, b"abc").unwrap();
-        c.packet(name, 2_000_000_001, b"d").unwrap();
+        c.packet(name, 1_500_000_000, b"abc", 60).unwrap();
+        c.packet(name, 2_000_000_001, b"d", 1).unwrap();
         c.finish().unwrap();
         let bytes = std::fs::read(&path).unwrap();
         std::fs::remove_file(&path).unwrap();
         assert_eq!(bytes.len(), 24 + 16 + 3 + 16 + 1);
         let word = |at: usize| u32::from_ne_bytes(bytes[at..at + 4].try_into().unwrap());
         assert_eq!((word(0), word(20)), (MAGIC, ETHERNET));
-        assert_eq!((word(24), word(28), word(32)), (1, 500_000_000, 3));
+        assert_eq!((word(24), word(28)), (1, 500_000_000));
+        assert_eq!((word(32), word(36)), (3, 60));
         assert_eq!(&bytes[40..43], b"abc");
     }
 }

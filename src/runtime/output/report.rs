@@ -133,7 +133,7 @@ pub fn site_text(site: &Site, code: i64) -> String {
                 .to_owned()
         }
         SiteKind::Truncated => "There was no room for the whole value (max_strlen).".to_owned(),
-        SiteKind::Assert => site.message.clone(),
+        SiteKind::Assert => format!("assert failed: {}", site.message),
         SiteKind::LostEvent => "The ring buffer was full.".to_owned(),
         SiteKind::MapUpdate | SiteKind::Read | SiteKind::Stack | SiteKind::Helper => {
             match i32::try_from(-code) {

@@ -167,12 +167,11 @@ fn tseries(call: &mut Call<'_, '_>) -> Option<AggKind> {
             "max" => TseriesAgg::Max,
             "min" => TseriesAgg::Min,
             "sum" => TseriesAgg::Sum,
-            _ => {
-                call.fail(
-                    Code::BadArgument,
-                    call.arg_span(3),
-                    "tseries() expects one of the following aggregation functions: avg, max, min, sum",
+            other => {
+                let text = format!(
+                    "tseries() expects one of the following aggregation functions: avg, max, min, sum (\"{other}\" provided)"
                 );
+                call.fail(Code::BadArgument, call.arg_span(3), text);
                 return None;
             }
         },

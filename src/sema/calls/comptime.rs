@@ -103,7 +103,7 @@ fn cpid(call: &mut Call<'_, '_>) -> Option<Expr> {
         call.c.warn(
             Code::ArgumentTruncated,
             call.span,
-            "cpid is only available with -c and is 0 here",
+            "No child command (`-c`); cpid is zero",
         );
     }
     let pid = i128::from(pid.unwrap_or(0));

@@ -12,6 +12,9 @@ use crate::sema::value;
 use crate::source::Span;
 use crate::types::Type;
 
+/// Bytes of a task's name, terminator included.
+const COMM: u32 = 16;
+
 pub(super) fn rule(name: &str) -> Option<Rule> {
     Some(match name {
         "pid" | "tid" => pid,
@@ -67,7 +70,7 @@ fn comm(call: &mut Call<'_, '_>) -> Option<Expr> {
         let pid = call.integer(0)?;
         args.push(Arg::Expr(value::cast(pid, &Type::U32)));
     }
-    call.make(args, Type::Str(16))
+    call.make(args, Type::Str(COMM))
 }
 
 /// The task in argument 0, or the current one.
@@ -90,7 +93,7 @@ fn task_text(call: &mut Call<'_, '_>, path: &[&str]) -> Option<Expr> {
     let task = task(call)?;
     let path: Vec<&str> = path.iter().copied().chain(["comm"]).collect();
     let e = call.c.walk(task, &path, call.span);
-    (!value::is_unknown(&e)).then_some(e)
+    (!value::is_unknown(&e)).then(|| value::cast(e, &Type::Str(COMM)))
 }
 
 impl Checker<'_> {

@@ -162,16 +162,7 @@ fn pton(call: &mut Call<'_, '_>) -> Option<Expr> {
     } else if let Ok(a) = text.parse::<Ipv6Addr>() {
         a.octets().to_vec()
     } else {
-        let family = if text.contains(':') {
-            "IPv6"
-        } else if text.contains('.') {
-            "IPv4"
-        } else {
-            let text =
-                format!("pton() expects an string argument of an IPv4/IPv6 address, got {text}");
-            return call.fail(Code::BadArgument, call.arg_span(0), text);
-        };
-        let text = format!("pton() expects a valid {family} address, got {text}");
+        let text = format!("pton() expects a valid IPv4/IPv6 address, got {text}");
         return call.fail(Code::BadArgument, call.arg_span(0), text);
     };
     Some(Expr {
@@ -273,7 +264,14 @@ fn percpu_kaddr(call: &mut Call<'_, '_>) -> Option<Expr> {
         let text = format!("Could not resolve variable \"{name}\" from BTF");
         return call.fail(Code::BadArgument, call.span, text);
     };
-    let mut args = vec![Arg::Int(address as i64)];
+    // Kernels for one CPU have no table: the template is the variable.
+    let table = call.c.cx.facts.kernel_symbol("__per_cpu_offset");
+    let cpus = call.c.cx.facts.ncpus();
+    let mut args = vec![
+        Arg::Int(address as i64),
+        Arg::Int(table.unwrap_or(0) as i64),
+        Arg::Int(cpus as i64),
+    ];
     if call.len() > 1 {
         args.push(Arg::Expr(call.unsigned(1)?));
     }

@@ -228,8 +228,11 @@ impl<'c> Call<'c, '_> {
         match self.args.get(i)? {
             ast::Arg::Expr(e) => Some(e),
             ast::Arg::Type(t) => {
-                let text = format!("{}() expects a value, not a type", self.row.name);
-                self.c.error(Code::ArgumentType, t.span, text);
+                self.c.error(
+                    Code::ArgumentType,
+                    t.span,
+                    "When used as a call argument, `typeof` builtin only valid for macro calls that are expecting a type parameter",
+                );
                 None
             }
         }
@@ -290,6 +293,10 @@ impl<'c> Call<'c, '_> {
     /// Argument `i`, a string literal.
     pub fn text(&mut self, i: usize) -> Option<String> {
         let e = self.ast(i)?;
+        // Such texts stay in this process and may be longer than strings of programs.
+        if let ast::ExprKind::Str(s) = &e.kind {
+            return Some(String::from_utf8_lossy(s).into_owned());
+        }
         let v = if let Some(v) = self.c.positional_string_if_bare(e, self.row.name) {
             v?
         } else {

@@ -45,18 +45,21 @@ fn print(call: &mut Call<'_, '_>) -> Option<Expr> {
     if is_unknown(&v) {
         return None;
     }
-    if let ast::ExprKind::MapElem { .. } = e.kind
-        && let ExprKind::MapGet { map, key } = v.kind
+    // Of a map's element it is the value that is printed.
+    if let Type::Agg(t) = &v.ty
+        && value::reduced(&v.ty).is_none()
     {
-        if matches!(v.ty, Type::Agg(_)) && value::reduced(&v.ty).is_none() {
-            let text = format!(
-                "Map type {} cannot print the value of individual keys. You must print the whole map.",
-                call.c.spell(&v.ty)
-            );
-            return call.fail(Code::AggregationUse, call.arg_span(0), text);
+        match v.kind {
+            ExprKind::MapGet { map, key } if t.kind == AggKind::Stats => {
+                return call.make(vec![Arg::MapElem(map, key.map(|k| *k))], Type::None);
+            }
+            _ => {}
         }
-        let key = key.map(|k| *k);
-        return call.make(vec![Arg::MapElem(map, key)], Type::None);
+        let text = format!(
+            "Map type {} cannot print the value of individual keys. You must print the whole map.",
+            call.c.spell(&v.ty)
+        );
+        return call.fail(Code::AggregationUse, call.arg_span(0), text);
     }
     let v = call.c.reduce(v);
     if !printable(&v) || is_args && matches!(v.kind, ExprKind::Ctx) {
@@ -288,12 +291,16 @@ fn skboutput(call: &mut Call<'_, '_>) -> Option<Expr> {
     }
     let len = call.unsigned(2)?;
     let offset = call.unsigned(3)?;
-    let args = vec![
-        Arg::Str(path),
-        Arg::Expr(skb),
-        Arg::Expr(len),
-        Arg::Expr(offset),
-    ];
+    let mut args = vec![Arg::Str(path)];
+    for field in ["data", "len", "data_len"] {
+        let skb = call.value(1)?;
+        let e = call.c.walk(skb, &[field], call.arg_span(1));
+        if is_unknown(&e) {
+            return None;
+        }
+        args.push(Arg::Expr(value::cast(e, &Type::U64)));
+    }
+    args.extend([Arg::Expr(len), Arg::Expr(offset)]);
     call.make(args, Type::U32)
 }
 

@@ -118,7 +118,8 @@ fn table(call: &mut Call<'_, '_>, find: fn(i64) -> Option<&'static str>) -> Opti
     let n = call.integer(0)?;
     if let Some(v) = literal_value(&n) {
         let text = i64::try_from(v).ok().and_then(find).unwrap_or("");
-        return Some(value::string(text.as_bytes(), call.loc));
+        let text = value::string(text.as_bytes(), call.loc);
+        return Some(value::cast(text, &Type::Str(TABLE_TEXT)));
     }
     let n = value::cast(n, &Type::I64);
     call.make(vec![Arg::Expr(n)], Type::Str(TABLE_TEXT))

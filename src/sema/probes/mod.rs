@@ -545,7 +545,9 @@ impl Expander<'_, '_> {
     fn missing_hint(&mut self, span: Span, text: String, hint: Option<String>) {
         let d = match self.run.missing_probes {
             MissingProbes::Error => Diagnostic::error(Code::NoMatch, span, text),
-            MissingProbes::Warn => Diagnostic::warning(Code::MissingProbe, span, text),
+            MissingProbes::Warn => {
+                Diagnostic::warning(Code::MissingProbe, span, format!("{text} Skipping."))
+            }
             MissingProbes::Ignore => return,
         };
         self.diags.push(match hint {

@@ -170,6 +170,7 @@ fn messages() {
             &[
                 "Call to v() has arguments that do not match any definition.",
                 "Mismatched arg. v() expects a variable for arg $x but got an expression.",
+                "This is the argument in the closest definition.",
             ],
         ),
         (

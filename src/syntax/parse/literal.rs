@@ -20,7 +20,13 @@ pub(crate) fn int(text: &str) -> Result<u64, String> {
         .position(|c| !is_digit(c))
         .map_or(bytes.len(), |n| start + n);
     let digits = &text[start..end];
-    if digits.is_empty() || digits.ends_with('_') || (radix == 16 && digits.starts_with('_')) {
+    if digits.is_empty() {
+        return Err(format!("invalid integer: {text}"));
+    }
+    if digits.ends_with('_') {
+        return Err("trailing underscore in integer literal".into());
+    }
+    if radix == 16 && digits.starts_with('_') {
         return Err(trailing());
     }
     let mut value = number(digits, radix).ok_or_else(overflow)?;
@@ -38,7 +44,7 @@ pub(crate) fn int(text: &str) -> Result<u64, String> {
             ));
         }
         if exponent[..end].ends_with('_') {
-            return Err(trailing());
+            return Err("trailing underscore in integer literal".into());
         }
         value = number(&exponent[..end], 10)
             .and_then(|e| u32::try_from(e).ok())
@@ -128,8 +134,9 @@ fn unescape(escape: &str) -> Result<u8, String> {
         "\"" => Ok(b'"'),
         s if s.starts_with(|c: char| c.is_digit(8)) => u8::from_str_radix(s, 8)
             .map_err(|_| format!("octal escape sequence out of range '{escape}'")),
-        s if s.starts_with('x') => u8::from_str_radix(&s[1..], 16)
-            .map_err(|_| format!("invalid escape character '{escape}'")),
+        s if s.starts_with('x') => {
+            u8::from_str_radix(&s[1..], 16).map_err(|_| "invalid hex escape sequence".into())
+        }
         _ => Err(format!("invalid escape character '{escape}'")),
     }
 }
@@ -160,8 +167,8 @@ mod tests {
                 "coefficient part of scientific literal must be 1-9: 15e2",
             ),
             ("5UL", "invalid trailing bytes: 5UL"),
-            ("1_", "invalid trailing bytes: 1_"),
-            ("0x", "invalid trailing bytes: 0x"),
+            ("1_", "trailing underscore in integer literal"),
+            ("0x", "invalid integer: 0x"),
             ("1e", "invalid integer suffix 'e'"),
             (
                 "18446744073709551616",
@@ -189,7 +196,7 @@ mod tests {
             Err(vec![
                 (2..4, "invalid escape character '\\q'".into()),
                 (4..8, "octal escape sequence out of range '\\777'".into()),
-                (8..10, "invalid escape character '\\x'".into()),
+                (8..10, "invalid hex escape sequence".into()),
             ])
         );
     }

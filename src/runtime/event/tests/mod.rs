@@ -10,7 +10,7 @@ use std::rc::Rc;
 
 use super::*;
 use crate::object::{
-    AggStorage, EnumTable, Format as PrintfFormat, MapDef, MapKind, MapRole, MapValue,
+    AggStorage, EnumTable, Format as PrintfFormat, Layout, MapDef, MapKind, MapRole, MapValue,
 };
 use crate::runtime::map::Visit;
 use crate::runtime::output::{Buffering, Clocks, NoSymbols};
