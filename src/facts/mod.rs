@@ -271,7 +271,7 @@ impl Facts for HostFacts<'_> {
 
     fn constant(&self, store: &mut TypeStore, name: &str) -> Option<(EnumId, i64)> {
         // A macro of the script hides what the kernel calls so.
-        if self.c.macro_value(name).is_some() {
+        if self.c.constant(name).is_none() && self.c.macro_value(name).is_some() {
             return None;
         }
         let (source, id, value) = if let Some(c) = self.c.constant(name) {
