@@ -194,6 +194,7 @@ pub fn compile(
         btf: output.btf,
         events_map: lowered.events_map,
         counters_map: lowered.counters_map,
+        unwind: lowered.unwind,
         config: hir.run,
     };
     clock.took("codegen", observer);

@@ -24,12 +24,13 @@ pub static ROWS: &[Builtin] = &[
         lower: Lowering::Memory(stack::stack),
         ..Builtin::ROW
     },
-    // Lowering: refused for now.
+    // Lowering: []; mode and limit are in the type of the call.
     Builtin {
         name: "dw_ustack",
         usage: "dw_ustack [([mode] [, limit])]",
-        doc: "The user stack, unwound by debug information.",
+        doc: "The user stack, found by the unwind tables of the files that are mapped.",
         arity: (0, 2),
+        lower: Lowering::Memory(stack::stack),
         ..Builtin::ROW
     },
 ];

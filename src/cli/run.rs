@@ -88,6 +88,7 @@ fn start(object: Arc<Object>, args: &Args, env: Arc<HostEnv>, child: Option<Chil
                 quiet: args.quiet,
                 dry_run: args.dry_run,
                 shed: true,
+                unwind: args.dwarf_pids.clone(),
                 ..Options::default()
             };
             let mut session = Session::new(Arc::clone(&object), env, options)?;

@@ -246,6 +246,10 @@ struct Engine<'a> {
 
 /// Why `object` cannot run in user space: the first probe that needs the kernel.
 pub fn unsupported(object: &Object) -> Option<Error> {
+    if object.unwind.is_some() {
+        let text = "stacks by unwind tables are walked in the kernel only";
+        return Some(Error::new(ErrorKind::Unsupported, text));
+    }
     let needs_kernel = object.attach.iter().find(|a| {
         !matches!(
             a.attach,
@@ -364,8 +368,8 @@ impl Engine<'_> {
             }
             match self.sink.record(record, self.runner.maps())? {
                 Flow::Exit(code) => self.exit = Some(code),
-                // Watchpoints need the kernel; there is none to remove.
-                Flow::Continue | Flow::Unwatch(_) => {}
+                // Watchpoints and unwinding need the kernel: there are none.
+                Flow::Continue | Flow::Unwatch(_) | Flow::Unwind(_) => {}
             }
         }
         Ok(())

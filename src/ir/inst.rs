@@ -16,6 +16,8 @@ pub enum Ty {
     Frame,
     /// A map, as helpers take it.
     Map,
+    /// The same or null: what a look-up in a map of maps gives.
+    MapOrNull,
     /// Address in a value of the map; constant offsets only, within the value.
     MapVal(MapId),
     /// The same or null: to be compared with 0 and refined before any other use.
@@ -38,6 +40,7 @@ impl Ty {
     pub fn non_null(self) -> Option<Ty> {
         match self {
             Self::MapValOrNull(m) => Some(Self::MapVal(m)),
+            Self::MapOrNull => Some(Self::Map),
             Self::RecOrNull(n) => Some(Self::Rec(n)),
             _ => None,
         }

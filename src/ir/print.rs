@@ -32,6 +32,7 @@ impl Display for Ty {
             Self::Ctx => f.write_str("ctx"),
             Self::Frame => f.write_str("frame"),
             Self::Map => f.write_str("map"),
+            Self::MapOrNull => f.write_str("map?"),
             Self::MapVal(m) => write!(f, "mapval(map{})", m.0),
             Self::MapValOrNull(m) => write!(f, "mapval?(map{})", m.0),
             Self::MapKey(m) => write!(f, "mapkey(map{})", m.0),
@@ -117,6 +118,8 @@ pub(super) const MAP_KINDS: &[(MapKind, &str)] = &[
     (MapKind::PercpuArray, "percpu_array"),
     (MapKind::Ringbuf, "ringbuf"),
     (MapKind::TaskStorage, "task_storage"),
+    (MapKind::ArrayOfMaps, "array_of_maps"),
+    (MapKind::HashOfMaps, "hash_of_maps"),
 ];
 
 impl Display for Width {

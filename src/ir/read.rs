@@ -221,6 +221,7 @@ impl<'a> Cursor<'a> {
             ("ctx", false) => Ty::Ctx,
             ("frame", false) => Ty::Frame,
             ("map", false) => Ty::Map,
+            ("map", true) => Ty::MapOrNull,
             ("kptr", false) => Ty::KPtr,
             ("func", false) => Ty::Func,
             ("mapval", _) => {

@@ -5,16 +5,17 @@ use crate::ir::Value;
 use crate::ir::inst::{MemTy, Ty};
 use crate::object::{Event, EventId, EventKind, FieldLayout, Layout, RECORD_HEADER, SiteKind};
 use crate::sema::hir::{Arg, Expr, ExprKind};
-use crate::types::Type;
+use crate::types::{StackTy, Type};
 
 use super::fx::{Addr, Fx};
+use super::stack::Walk;
 
 /// An argument of a record: evaluated before the record is reserved, or into it.
 enum Field<'a> {
     Value(Type, Value),
     Memory(&'a Expr),
     /// A stack that is walked straight into the record.
-    Stack(crate::types::StackTy),
+    Stack(StackTy, Walk),
 }
 
 /// Arguments and their places in a record.
@@ -93,9 +94,10 @@ impl<'a> Fx<'_, 'a> {
         for e in exprs {
             let at = out.size.next_multiple_of(8);
             let (field, layout) = match (&e.kind, &e.ty) {
-                (ExprKind::Call(c), Type::Stack(ty)) if c.builtin.name.ends_with("stack") => {
-                    (Some(Field::Stack(*ty)), Layout::StackInline(*ty))
-                }
+                (ExprKind::Call(c), Type::Stack(ty)) if c.builtin.name.ends_with("stack") => (
+                    Some(Field::Stack(*ty, Walk::of(c))),
+                    Layout::StackInline(*ty),
+                ),
                 (_, ty) if ty.is_scalar() => {
                     let v = self.scalar(e);
                     (Some(Field::Value(ty.clone(), v)), self.lw.layout(ty))
@@ -126,7 +128,7 @@ impl<'a> Fx<'_, 'a> {
             match field {
                 Field::Value(ty, v) => self.store_scalar(&ty, at, v),
                 Field::Memory(e) => self.fill_memory(e, at),
-                Field::Stack(ty) => self.stack_inline(ty, at),
+                Field::Stack(ty, walk) => self.stack_inline(ty, walk, at),
             }
         }
     }

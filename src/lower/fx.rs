@@ -33,6 +33,10 @@ pub(super) enum Shared {
     Difference(u32),
     /// Turns addresses in scratch into a stack id: limit.
     StackId(u16),
+    /// Walks a user stack by tables: limit.
+    Unwind(u16),
+    /// Asks for the tables of a process.
+    AskForTables,
     /// Looks for a string of the second capacity in one of the first.
     Search(u32, u32),
 }

@@ -35,6 +35,7 @@ mod stack;
 mod stmt;
 #[cfg(test)]
 mod tests;
+mod unwind;
 
 use std::collections::HashMap;
 
@@ -90,6 +91,8 @@ pub struct Lowered {
     pub events_map: Option<MapId>,
     /// The failure counters.
     pub counters_map: Option<MapId>,
+    /// The maps of the unwinder.
+    pub unwind: Option<crate::object::unwind::Unwind>,
 }
 
 /// Lowers a checked program.
@@ -141,6 +144,7 @@ pub fn lower(program: &hir::Program) -> Result<Lowered, Vec<LimitError>> {
         enums: cx.layouts.tables,
         events_map: cx.events_map,
         counters_map: cx.counters_map,
+        unwind: cx.unwind,
     })
 }
 
@@ -165,6 +169,7 @@ pub struct Lower<'a> {
     start_map: Option<MapId>,
     /// Tables of system calls, by their numbers.
     syscall_maps: HashMap<Vec<u16>, MapId>,
+    unwind: Option<crate::object::unwind::Unwind>,
     /// The event of runtime errors.
     error_event: Option<EventId>,
     errors: Vec<LimitError>,
@@ -188,6 +193,7 @@ impl<'a> Lower<'a> {
             tables: HashMap::new(),
             start_map: None,
             syscall_maps: HashMap::new(),
+            unwind: None,
             error_event: None,
             errors: Vec::new(),
         };

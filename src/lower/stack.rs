@@ -8,7 +8,7 @@ use crate::ir::builder::Builder;
 use crate::ir::inst::{Cond, MemTy, Ty};
 use crate::ir::{BinOp, FuncId, FuncKind, Value};
 use crate::object::{STACK_VALUE_HEADER, SiteKind};
-use crate::sema::hir::Context;
+use crate::sema::hir::{Call, Context};
 use crate::types::{AddrSpace, StackKind, StackTy};
 
 use super::fx::{Addr, Fx, Shared};
@@ -19,9 +19,37 @@ const USER_STACK: i64 = 1 << 8;
 /// Multiplier of the hash (the 64-bit FNV prime's neighbour in Knuth's sense: odd, dense).
 const MIX: i64 = 0x9e37_79b9_7f4a_7c15_u64 as i64;
 
+/// Who walks a stack.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Walk {
+    /// The kernel: along frame pointers, if it is a user stack.
+    Kernel,
+    /// Our own program, by unwind tables.
+    Tables,
+}
+
+impl Walk {
+    /// How the stack of a call is walked.
+    pub(super) fn of(call: &Call) -> Self {
+        match call.builtin.name {
+            "dw_ustack" => Self::Tables,
+            _ => Self::Kernel,
+        }
+    }
+}
+
 impl Fx<'_, '_> {
     /// Walks a stack into `at`: `{ u32 frames; u32 pid; u64 ip[limit] }`.
-    pub(super) fn stack_inline(&mut self, ty: StackTy, at: Addr) {
+    pub(super) fn stack_inline(&mut self, ty: StackTy, walk: Walk, at: Addr) {
+        if walk == Walk::Tables {
+            let mark = self.mark();
+            let (stack, _) = self.unwind(ty.limit);
+            self.copy_stack(stack, at, ty.limit);
+            self.release(mark);
+            let pid = self.stack_pid(ty);
+            self.b.store(MemTy::W, at.ptr, at.off + 4, pid);
+            return;
+        }
         let n = self.walk(ty, at.plus(STACK_VALUE_HEADER));
         self.b.store(MemTy::W, at.ptr, at.off, n);
         let pid = self.stack_pid(ty);
@@ -29,14 +57,20 @@ impl Fx<'_, '_> {
     }
 
     /// Makes a handle at `dst`.
-    pub(super) fn stack_handle(&mut self, ty: StackTy, dst: Addr) {
+    pub(super) fn stack_handle(&mut self, ty: StackTy, walk: Walk, dst: Addr) {
         let map = self.lw.stacks_map(ty);
         let limit = u32::from(ty.limit);
         let mark = self.mark();
-        let buf = self.scratch_temp(STACK_VALUE_HEADER + 8 * limit);
-        let n = self.walk(ty, buf.plus(STACK_VALUE_HEADER));
-        // The header is one word: frames, and zero.
-        self.b.store(MemTy::DW, buf.ptr, buf.off, n);
+        let buf = match walk {
+            Walk::Tables => self.unwind(ty.limit).0,
+            Walk::Kernel => {
+                let buf = self.scratch_temp(STACK_VALUE_HEADER + 8 * limit);
+                let n = self.walk(ty, buf.plus(STACK_VALUE_HEADER));
+                // The header is one word: frames, and zero.
+                self.b.store(MemTy::DW, buf.ptr, buf.off, n);
+                buf
+            }
+        };
         let f = self.stack_id_function(ty.limit);
         let p = self.pointer(buf);
         let id = self.b.call_func(f, &[p], Ty::Scalar);

@@ -86,6 +86,11 @@ pub enum EventKind {
         /// The code where the script says it as a number: for a call whose record found no room.
         known: Option<i32>,
     },
+    /// The tables of a process are missing or old: `u32` process id at this offset.
+    UnwindTables {
+        /// Offset.
+        pid: u32,
+    },
     /// A runtime error: `aux` of the header is the [`super::SiteId`], the payload an `i64`
     /// return code of the helper.
     RuntimeError,

@@ -20,6 +20,7 @@ mod attach;
 mod event;
 mod format;
 mod layout;
+pub mod unwind;
 
 pub use attach::{Attach, AttachPoint, PerfClock, Rate, TargetFile};
 pub use event::{Event, EventKind, Site, SiteKind, Stream};
@@ -82,6 +83,8 @@ pub struct Object {
     /// The per-site counters (`u64` each, [`MapKind::PercpuArray`]): how often each site
     /// failed. A record that could not be reserved counts at the site of its event.
     pub counters_map: Option<MapId>,
+    /// The maps of the unwinder, if any program unwinds user stacks by tables.
+    pub unwind: Option<unwind::Unwind>,
     /// What the script's configuration says about run time.
     pub config: RunConfig,
 }
@@ -105,6 +108,10 @@ pub enum MapKind {
     Ringbuf,
     /// `BPF_MAP_TYPE_TASK_STORAGE` (5.11)
     TaskStorage,
+    /// `BPF_MAP_TYPE_ARRAY_OF_MAPS`; [`MapRole::Maps`] says of which.
+    ArrayOfMaps,
+    /// `BPF_MAP_TYPE_HASH_OF_MAPS`
+    HashOfMaps,
 }
 
 impl MapKind {
@@ -158,6 +165,8 @@ pub enum MapRole {
     },
     /// One `u64`: boot-time nanoseconds at the start of the run, written by the loader.
     Start,
+    /// Maps like this one, of any number of entries (5.10).
+    Maps(MapId),
     /// Anything else that programs keep for themselves.
     Internal,
 }

@@ -226,6 +226,9 @@ impl<'o> Printer<'o> {
             EventKind::Unwatch { addr } => {
                 return Ok(Flow::Unwatch(u64_at(bytes, *addr as usize)?));
             }
+            EventKind::UnwindTables { pid } => {
+                return Ok(Flow::Unwind(u32_at(bytes, *pid as usize)?));
+            }
             EventKind::SkbOutput { path, data } => {
                 let at = bytes.get(*data as usize..).ok_or(Malformed)?;
                 let wall = self.names.clocks.wall(0, u64_at(at, 0)?);

@@ -120,7 +120,13 @@ impl KernelMaps {
         for def in &object.maps {
             maps.push(match existing(def) {
                 Some(map) => map.try_clone()?,
-                None => create_one(def, object)?,
+                None => {
+                    let inner = match def.role {
+                        MapRole::Maps(MapId(of)) => maps.get(of as usize),
+                        _ => None,
+                    };
+                    create_one(def, object, inner)?
+                }
             });
         }
         Ok(Self {
@@ -211,7 +217,7 @@ fn entries(def: &MapDef, object: &Object) -> u32 {
     }
 }
 
-fn create_one(def: &MapDef, object: &Object) -> Result<Map> {
+fn create_one(def: &MapDef, object: &Object, inner: Option<&Map>) -> Result<Map> {
     let entries = entries(def, object);
     let create = || {
         if def.kind == MapKind::TaskStorage {
@@ -220,7 +226,7 @@ fn create_one(def: &MapDef, object: &Object) -> Result<Map> {
             let btf = btf.as_fd();
             Map::create(def, entries, Some(MapTypes { btf, key, value }))
         } else {
-            Map::create(def, entries, None)
+            Map::create_holding(def, entries, None, inner.map(AsFd::as_fd))
         }
     };
     let mut made = create();

@@ -28,6 +28,9 @@ const MODEST: u64 = 64 << 20;
 /// - hash: `(entries + cpus) × (48 + key + value) + 16 × buckets`
 /// - per-CPU hash: `entries × (56 + key + value × cpus) + 16 × buckets`
 ///
+/// - array of maps: `entries × 8`; hash of maps: as a hash. What they hold is not counted: it is
+///   made while the script runs
+///
 /// Keys and values are rounded up to 8 bytes; buckets are `entries`, rounded up to a power of 2.
 /// Task storage takes what it is used for, a value for each task that is stored.
 pub fn bytes(def: &MapDef, entries: u32, cpus: usize) -> u64 {
@@ -48,6 +51,9 @@ pub fn bytes(def: &MapDef, entries: u32, cpus: usize) -> u64 {
             each(n, HASH_ENTRY + key + POINTER + all_cpus).saturating_add(buckets)
         }
         MapKind::Ringbuf => n,
+        // Of what it holds nothing is made yet.
+        MapKind::ArrayOfMaps => each(n, POINTER),
+        MapKind::HashOfMaps => each(n + cpus, HASH_ENTRY + key + value).saturating_add(buckets),
         MapKind::TaskStorage => 0,
     }
 }

@@ -21,6 +21,7 @@ pub mod symbolize;
 pub mod sys;
 #[cfg(test)]
 pub(crate) mod testing;
+pub mod unwind;
 pub mod verifier;
 
 pub use child::Child;

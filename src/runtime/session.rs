@@ -28,6 +28,7 @@ use super::shared::SharedMaps;
 use super::sink::{Flow, Sink};
 use super::sys::bpf;
 use super::sys::wait::{Epoll, Signals, pidfd_open};
+use super::unwind::Unwinder;
 use crate::env::HostEnv;
 use crate::error::{Error, ErrorExt, ErrorKind, Result};
 use crate::object::{Attach, MissingProbes, Object};
@@ -107,6 +108,8 @@ pub struct Options {
     pub dry_run: bool,
     /// Write a line to standard output once everything is attached.
     pub notify: bool,
+    /// More processes whose stacks are to be unwound from the start.
+    pub unwind: Vec<u32>,
     /// Leave SIGINT and SIGTERM to others.
     pub ignore_signals: bool,
     /// Give up capabilities of the calling thread that are not needed once everything is
@@ -124,6 +127,7 @@ impl Default for Options {
             verbose: false,
             quiet: false,
             dry_run: false,
+            unwind: Vec::new(),
             ignore_signals: false,
             shed: false,
             notify: std::env::var_os(NOTIFY).is_some(),
@@ -177,6 +181,8 @@ pub struct Session {
     /// Exit code, once the script has called exit().
     exit: Option<i32>,
     lost_exit: LostExit,
+    /// Keeps unwind tables, if the script wants them.
+    unwinder: Option<Unwinder>,
 }
 
 impl Session {
@@ -238,6 +244,7 @@ impl Session {
             }
             None => None,
         };
+        let unwinder = Unwinder::new(&loaded.object);
         Ok(Self {
             links: Vec::new(),
             iters: Vec::new(),
@@ -250,6 +257,7 @@ impl Session {
             signals,
             _target: target,
             exit: None,
+            unwinder,
         })
     }
 
@@ -383,6 +391,11 @@ impl Session {
     pub fn finish(&mut self, sink: &mut dyn Sink, stop: Stop) -> Result<Outcome> {
         self.end(sink, stop)?;
         self.tell_missed(sink);
+        if let Some(unwinder) = &self.unwinder
+            && let Some(text) = unwinder.summary(&self.loaded.maps)?
+        {
+            sink.warning(&text)?;
+        }
         sink.finish(&self.loaded.maps)?;
         let outcome = self.outcome(stop);
         // If it still runs, this tells it to end.
@@ -493,6 +506,12 @@ impl Session {
     /// Attaches everything that the script wants; returns how many probes are attached (those
     /// that run instead are among them), and why the run is over already, if it is.
     fn attach_all(&mut self, sink: &mut dyn Sink) -> Result<(usize, Option<Stop>)> {
+        let known: Vec<u32> = self
+            .pid()
+            .into_iter()
+            .chain(self.options.unwind.clone())
+            .collect();
+        self.look_at_all(&known)?;
         let object = self.loaded.object.clone();
         let mut attached = 0;
         let mut grouped = HashSet::new();
@@ -647,6 +666,7 @@ impl Session {
         let maps = &self.loaded.maps;
         let mut exit = None;
         let mut unwatched = Vec::new();
+        let mut new = Vec::new();
         let mut left = max;
         let end = Instant::now() + patience;
         ring.consume(|record| {
@@ -655,6 +675,7 @@ impl Session {
                 Flow::Continue => {}
                 Flow::Exit(code) => exit = Some(code),
                 Flow::Unwatch(addr) => unwatched.push(addr),
+                Flow::Unwind(pid) => new.push(pid),
             }
             // A clock reading per record costs little beside its output, and one that runs a
             // command may take long.
@@ -666,7 +687,18 @@ impl Session {
         for addr in unwatched {
             self.unwatch(addr);
         }
+        self.look_at_all(&new)?;
         Ok(exit)
+    }
+
+    /// Makes unwind tables for processes.
+    fn look_at_all(&mut self, pids: &[u32]) -> Result<()> {
+        if let Some(unwinder) = &mut self.unwinder {
+            for &pid in pids {
+                unwinder.look_at(pid, &self.loaded.maps)?;
+            }
+        }
+        Ok(())
     }
 
     /// Hands over everything; `exit()` in END changes the code, but END's other output comes.

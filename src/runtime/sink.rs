@@ -17,6 +17,8 @@ pub enum Flow {
     Exit(i32),
     /// Detaches the watchpoints on this address, then goes on.
     Unwatch(u64),
+    /// Looks at this process, whose stacks cannot be unwound yet, then goes on.
+    Unwind(u32),
 }
 
 /// Receives what a run produces.

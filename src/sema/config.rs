@@ -29,6 +29,8 @@ pub(crate) struct Settings {
     pub stack_mode: StackMode,
     /// `unstable_tseries`
     pub tseries: Unstable,
+    /// `unstable_dw_ustack`
+    pub dw_ustack: Unstable,
     /// `unstable_typeinfo`
     pub typeinfo: Unstable,
     /// Licence of the programs.
@@ -163,6 +165,7 @@ impl Loaded {
             settings: Settings {
                 stack_mode: StackMode::Bpftrace,
                 tseries: Unstable::Warn,
+                dw_ustack: Unstable::Warn,
                 typeinfo: Unstable::Error,
                 license: "GPL".into(),
                 lazy_symbolication: true,
@@ -233,7 +236,8 @@ impl Loaded {
             "str_trunc_trailer" => self.run.str_trunc_trailer = v.text.clone(),
             "unstable_tseries" => self.settings.tseries = v.unstable(name)?,
             "unstable_typeinfo" => self.settings.typeinfo = v.unstable(name)?,
-            "unstable_dw_ustack" | "unstable_import_statement" => {
+            "unstable_dw_ustack" => self.settings.dw_ustack = v.unstable(name)?,
+            "unstable_import_statement" => {
                 v.unstable(name)?;
             }
             _ => return Err(format!("{name}: not a known configuration option")),

@@ -178,7 +178,7 @@ impl UnwindTable {
                         let expression = |e: &UnwindExpression<usize>| {
                             Shape::of(e.get(&frames).ok()?.operations(encoding), &machine)
                         };
-                        let rule = Rule {
+                        let mut rule = Rule {
                             cfa: cfa(row.cfa(), &machine, &expression),
                             // Callee-saved: what is not mentioned is untouched.
                             fp: row
@@ -192,6 +192,12 @@ impl UnwindTable {
                             },
                             signal,
                         };
+                        // Only a return address that is said to be undefined has no caller.
+                        let outermost =
+                            matches!(row.register(machine.ra), Some(RegisterRule::Undefined));
+                        if rule.ra == Saved::Undefined && !outermost {
+                            rule.cfa = Cfa::Unsupported;
+                        }
                         rows.push((row.start_address(), rule));
                     }
                     Ok(None) => break,
@@ -222,7 +228,7 @@ impl UnwindTable {
     }
 
     /// Every row: bytes after the base, and the number of its rule. Number 0 is a gap.
-    pub fn rows(&self) -> impl ExactSizeIterator<Item = (u32, u16)> {
+    pub fn rows(&self) -> impl DoubleEndedIterator<Item = (u32, u16)> + ExactSizeIterator {
         self.starts
             .iter()
             .copied()

@@ -17,3 +17,4 @@ mod refusals;
 mod sockets;
 mod syscalls;
 mod threads;
+mod unwind;

@@ -130,7 +130,7 @@ impl ModuleCache {
 
 /// Opens the file behind a mapping: through the kernel's own link, which works for deleted files
 /// and foreign file systems but wants CAP_CHECKPOINT_RESTORE or CAP_SYS_ADMIN; else by path.
-fn open(pid: u32, root: &Root, mapping: &Mapping) -> Option<(File, PathBuf)> {
+pub fn open(pid: u32, root: &Root, mapping: &Mapping) -> Option<(File, PathBuf)> {
     let path = match root {
         Root::Shared => PathBuf::from(&*mapping.name),
         Root::Foreign(root) => root.join(mapping.name.trim_start_matches('/')),
@@ -154,6 +154,11 @@ fn open(pid: u32, root: &Root, mapping: &Mapping) -> Option<(File, PathBuf)> {
 
 /// The vDSO, from this process' memory: every 64-bit process has the same.
 fn vdso() -> Option<Module> {
+    Some(Module::new(vdso_file()?, DebugDirs::none()))
+}
+
+/// The same as a file.
+pub fn vdso_file() -> Option<ElfFile> {
     let maps = Maps::parse(&std::fs::read_to_string("/proc/self/maps").ok()?);
     let mapping = maps.iter().find(|m| &*m.name == "[vdso]")?;
     let size = (mapping.end - mapping.start).min(MAX_VDSO);
@@ -162,6 +167,5 @@ fn vdso() -> Option<Module> {
         .ok()?
         .read_exact_at(&mut bytes, mapping.start)
         .ok()?;
-    let elf = ElfFile::from_bytes(bytes, Path::new("[vdso]")).ok()?;
-    Some(Module::new(elf, DebugDirs::none()))
+    ElfFile::from_bytes(bytes, Path::new("[vdso]")).ok()
 }

@@ -181,7 +181,8 @@ impl Identity {
     }
 }
 
-fn read_maps(pid: u32) -> Option<Maps> {
+/// The mappings of a process; `None` if there is none.
+pub fn read_maps(pid: u32) -> Option<Maps> {
     let text = std::fs::read(format!("/proc/{pid}/maps")).ok()?;
     let maps = Maps::parse(&String::from_utf8_lossy(&text));
     // A zombie has a stat and no memory.
@@ -198,7 +199,8 @@ fn own_pid(pid: u32) -> u32 {
     own().unwrap_or(pid)
 }
 
-fn root_of(pid: u32) -> Root {
+/// Where the file system of a process hangs.
+pub fn root_of(pid: u32) -> Root {
     let link = |path: String| std::fs::read_link(path).ok();
     let same = link(format!("/proc/{pid}/ns/mnt")) == link("/proc/self/ns/mnt".into())
         && link(format!("/proc/{pid}/root")) == link("/proc/self/root".into());

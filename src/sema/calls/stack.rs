@@ -1,7 +1,7 @@
 //! Stacks: mode and limit become part of the type.
 
 use super::{Call, Rule};
-use crate::diag::Code;
+use crate::diag::{Code, Diagnostic};
 use crate::sema::hir::Expr;
 use crate::sema::types::DEFAULT_STACK_LIMIT;
 use crate::sema::value::{self, literal_value};
@@ -14,13 +14,7 @@ pub(super) fn rule(name: &str) -> Option<Rule> {
     Some(match name {
         "kstack" => |call| stack(call, StackKind::Kernel),
         "ustack" => |call| stack(call, StackKind::User),
-        "dw_ustack" => |call| {
-            call.fail(
-                Code::UnstableFeature,
-                call.span,
-                "dw_ustack is not supported; use ustack",
-            )
-        },
+        "dw_ustack" => dw_ustack,
         _ => return None,
     })
 }
@@ -34,6 +28,22 @@ pub(in crate::sema) fn mode(name: &str) -> Option<StackMode> {
         "build_id" => StackMode::BuildId,
         _ => return None,
     })
+}
+
+/// The walk is a loop of the kernel's.
+fn dw_ustack(call: &mut Call<'_, '_>) -> Option<Expr> {
+    let setting = call.c.settings.dw_ustack;
+    if !call.c.unstable("dw_ustack", setting, call.span) {
+        return None;
+    }
+    if !call.c.cx.facts.has_feature("loop") {
+        let text = "Missing required kernel feature: loop";
+        let help = "dw_ustack needs Linux 5.17; ustack walks frame pointers";
+        let problem = Diagnostic::error(Code::MissingFeature, call.span, text);
+        call.c.report(problem.hint(help));
+        return None;
+    }
+    stack(call, StackKind::User)
 }
 
 fn stack(call: &mut Call<'_, '_>, kind: StackKind) -> Option<Expr> {

@@ -31,6 +31,8 @@ fn map_type(kind: MapKind) -> lib::bpf_map_type {
         MapKind::PercpuArray => lib::BPF_MAP_TYPE_PERCPU_ARRAY,
         MapKind::Ringbuf => lib::BPF_MAP_TYPE_RINGBUF,
         MapKind::TaskStorage => lib::BPF_MAP_TYPE_TASK_STORAGE,
+        MapKind::ArrayOfMaps => lib::BPF_MAP_TYPE_ARRAY_OF_MAPS,
+        MapKind::HashOfMaps => lib::BPF_MAP_TYPE_HASH_OF_MAPS,
     }
 }
 
@@ -48,6 +50,16 @@ pub struct MapTypes<'a> {
 impl Map {
     /// Creates a map of `max_entries` (the definition's own number is not looked at).
     pub fn create(def: &MapDef, max_entries: u32, types: Option<MapTypes<'_>>) -> Result<Map> {
+        Self::create_holding(def, max_entries, types, None)
+    }
+
+    /// The same; `inner` is what the maps in a map of maps are like.
+    pub fn create_holding(
+        def: &MapDef,
+        max_entries: u32,
+        types: Option<MapTypes<'_>>,
+        inner: Option<BorrowedFd<'_>>,
+    ) -> Result<Map> {
         let cpus = if def.kind.is_percpu() {
             possible_cpus()?
         } else {
@@ -66,6 +78,9 @@ impl Map {
             max_entries,
             ..Default::default()
         };
+        if let Some(inner) = inner {
+            create.inner_map_fd = inner.as_raw_fd() as u32;
+        }
         if let Some(t) = types {
             create.btf_fd = t.btf.as_raw_fd() as u32;
             create.btf_key_type_id = t.key;
@@ -228,6 +243,37 @@ impl Map {
         });
         *cursor = Some(out);
         found(r).map(|more| ((count as usize).min(room), more))
+    }
+
+    /// Sets the values of all `keys`: at once where the kernel can do that (of maps of maps,
+    /// each single change waits for all running programs).
+    pub fn update_batch(&self, keys: &[u8], values: &[u8]) -> Result<()> {
+        let (key, value) = (self.key_size.max(1), self.entry_size.max(1));
+        let count = keys.len() / key;
+        if keys.len() != count * key || values.len() != count * value {
+            return Err(Error::from_errno(libc::EINVAL));
+        }
+        if count == 0 {
+            return Ok(());
+        }
+        let mut done = count as u32;
+        // SAFETY: keys and values have `count` entries, which are only read.
+        let r = call("BPF_MAP_UPDATE_BATCH", || unsafe {
+            i64::from(lib::bpf_map_update_batch(
+                self.fd.as_raw_fd(),
+                keys.as_ptr().cast(),
+                values.as_ptr().cast(),
+                &mut done,
+                ptr::null(),
+            ))
+        });
+        if r.is_ok() {
+            return Ok(());
+        }
+        for (k, v) in keys.chunks_exact(key).zip(values.chunks_exact(value)) {
+            self.update(k, v)?;
+        }
+        Ok(())
     }
 
     /// Forbids user space to change the map from now on (Linux 5.2).
