@@ -1,8 +1,8 @@
 //! Generated programs: whatever type-checks loads, and prints the same in the interpreter and
 //! in the kernel, optimised or not.
 //!
-//! 60 programs from fixed seeds in every run. `RTRACE_GENERATED=10000` runs as many,
-//! `RTRACE_SEED=n` starts at that seed (alone: runs that program only and prints it). A failure
+//! 300 programs from fixed seeds in every run. `RTRACE_GENERATED=10000` runs as many (as
+//! `scripts/nightly` does), `RTRACE_SEED=n` starts at that seed (alone: runs that program only and prints it). A failure
 //! prints its seed, and the program after everything was taken away that does not matter.
 
 mod engines;
@@ -26,7 +26,7 @@ use engines::{Engine, Verdict};
 use tree::Node;
 
 /// Programs in a run of the test suite.
-const PROGRAMS: u64 = 60;
+const PROGRAMS: u64 = 300;
 
 /// How a program fared.
 #[derive(Debug, PartialEq, Eq)]
