@@ -9,7 +9,7 @@
 //! tables[number]   -> segments: page directory, then rows, 4 bytes each
 //! rules[number]    -> 16 bytes: how to find the caller
 //! ```
-//! Memory of a file's table: `4 x rows + 8 x (bytes of code / 16 KiB)`, rounded up to whole
+//! Memory of a file's table: `4 x rows + 8 x (bytes of code / 4 KiB)`, rounded up to whole
 //! segments; of a process: one segment.
 
 use super::MapId;
@@ -22,7 +22,7 @@ pub const SEGMENT_BITS: u32 = 14;
 pub const SEGMENT_WORDS: u32 = SEGMENT / 4;
 /// log2 of the bytes of code that a page of the directory covers. A row holds the offset in its
 /// page in its upper half and the number of its rule in the lower.
-pub const PAGE_BITS: u32 = 14;
+pub const PAGE_BITS: u32 = 12;
 /// Bytes of an entry of the page directory: `{ u32 first word; u32 rows }`.
 pub const PAGE_ENTRY: u32 = 8;
 /// Tables at most; number 0 is none.
@@ -33,7 +33,8 @@ pub const MAX_RULES: u32 = 16_384;
 pub const MAX_PROCESSES: u32 = 8192;
 
 /// Layout of a mapping in a process' segment. Entry 0 is the header: it starts at address 0 and
-/// covers nothing. Unused entries start at [`UNUSED`], so that a search need not know how many
+/// covers nothing; its `pages` is the largest power of two that is not above the number of the
+/// others, where a search begins. Unused entries start at [`UNUSED`], so that a search need not know how many
 /// there are.
 ///
 /// ```text
@@ -96,6 +97,9 @@ pub mod base {
     pub const FP: u8 = 3;
     /// It is still in its register.
     pub const SAME: u8 = 4;
+    /// Of the frame pointer: the word below the return address, which is relative to the frame
+    /// address; one read gives both.
+    pub const PAIR: u8 = 5;
 }
 
 /// Flag in the `extra` byte of rules that are not [`cfa::PLT`] or [`cfa::REGISTER`]: a signal

@@ -74,13 +74,15 @@ impl Looks {
         i32::try_from(ms).map_or(TICK_MS, |ms| ms.min(TICK_MS))
     }
 
-    fn take(&mut self, sink: &mut dyn Sink) {
+    /// Whether it is time; then this is the last time.
+    fn is_due(&mut self) -> bool {
         let now = Instant::now();
-        if now >= self.next {
-            sink.look_at(self.pid);
+        let due = now >= self.next;
+        if due {
             self.pause = (self.pause * 4).min(Duration::from_millis(TICK_MS as u64));
             self.next = now + self.pause;
         }
+        due
     }
 }
 
@@ -322,8 +324,11 @@ impl Session {
         while stop.is_none() {
             let timeout_ms = looks.as_ref().map_or(TICK_MS, Looks::timeout_ms);
             stop = self.poll(sink, timeout_ms)?;
-            if let Some(looks) = &mut looks {
-                looks.take(sink);
+            if let Some(looks) = &mut looks
+                && looks.is_due()
+            {
+                sink.look_at(looks.pid);
+                self.look_at_all(&[looks.pid])?;
             }
         }
         let stop = stop.unwrap_or(Stop::Idle);
@@ -688,6 +693,9 @@ impl Session {
             self.unwatch(addr);
         }
         self.look_at_all(&new)?;
+        if let Some(unwinder) = &mut self.unwinder {
+            unwinder.forget_ended(&self.loaded.maps)?;
+        }
         Ok(exit)
     }
 

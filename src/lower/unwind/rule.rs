@@ -58,8 +58,22 @@ pub(super) fn apply(s: &mut Step, maps: Unwind, number: Value, addr: Value, miss
     let ra_off = s.b.load(MemTy::new(4, true), r, RuleRecord::RA_OFF as i32);
     let fp_off = s.b.load(MemTy::new(4, true), r, RuleRecord::FP_OFF as i32);
     let bad = s.b.new_block();
-    let ip = saved(s, ra_base, ra_off, None, (frame, sp, fp), bad);
-    let caller_fp = saved(s, fp_base, fp_off, Some(fp), (frame, sp, fp), bad);
+    let (pair, apart, found) = (s.b.new_block(), s.b.new_block(), s.b.new_block());
+    let ip = s.b.block_param(found, Ty::Scalar);
+    let caller_fp = s.b.block_param(found, Ty::Scalar);
+    let together = s.b.iconst(i64::from(base::PAIR));
+    s.b.br(Cond::Eq, fp_base, together, pair, apart);
+    s.b.switch_to(pair);
+    let at = s.b.add(frame, fp_off);
+    read(s, at, 16, bad);
+    let word = s.b.load(MemTy::DW, s.p, state::WORDS);
+    let next = s.b.load(MemTy::DW, s.p, state::WORDS + 8);
+    s.b.jump(found, &[next, word]);
+    s.b.switch_to(apart);
+    let ra = saved(s, ra_base, ra_off, None, (frame, sp, fp), bad);
+    let saved_fp = saved(s, fp_base, fp_off, Some(fp), (frame, sp, fp), bad);
+    s.b.jump(found, &[ra, saved_fp]);
+    s.b.switch_to(found);
     let back = return_address(s, kind, extra);
     let c = Caller {
         sp: frame,

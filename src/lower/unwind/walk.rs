@@ -357,6 +357,64 @@ impl Step {
         b.add(i, step)
     }
 
+    /// The last mapping of a process that starts at or below `addr`.
+    fn last_mapping(&mut self, m: Value, addr: Value) -> Value {
+        let (head, more, done) = (self.b.new_block(), self.b.new_block(), self.b.new_block());
+        let round = self.b.block_param(head, Ty::Scalar);
+        let i = self.b.block_param(head, Ty::Scalar);
+        let width = self.b.block_param(head, Ty::Scalar);
+        let last = self.b.block_param(done, Ty::Scalar);
+        let first = self.b.load(MemTy::W, m, mapping::PAGES as i32);
+        let zero = self.b.iconst(0);
+        self.b.jump(head, &[zero, zero, first]);
+
+        self.b.switch_to(head);
+        let some = self.b.new_block();
+        let zero = self.b.iconst(0);
+        let wide = crate::ir::Width::W64;
+        self.b.br_w(
+            Cond::Eq,
+            wide,
+            width,
+            zero,
+            (done, &[i]),
+            (some, &[]),
+            false,
+        );
+        self.b.switch_to(some);
+        let end = self.b.iconst(i64::from((MAX_MAPPINGS + 1).ilog2()));
+        self.b.br_w(
+            Cond::Uge,
+            wide,
+            round,
+            end,
+            (done, &[i]),
+            (more, &[]),
+            false,
+        );
+        self.b.switch_to(more);
+        let at = self.b.add(i, width);
+        let q = self.mapping(m, at);
+        let start = self.b.load(MemTy::DW, q, mapping::START as i32);
+        let next = self.advance(i, width, start, addr);
+        let width = self.b.bin_imm(BinOp::Lshr, width, 1);
+        let round = self.b.add_imm(round, 1);
+        self.b.jump(head, &[round, next, width]);
+        self.b.switch_to(done);
+        last
+    }
+
+    /// The mapping with this number.
+    fn mapping(&mut self, m: Value, number: Value) -> Value {
+        let off = self
+            .b
+            .bin_imm(BinOp::Shl, number, i64::from(mapping::SIZE.ilog2()));
+        let off = self
+            .b
+            .bin_imm(BinOp::And, off, i64::from(SEGMENT - mapping::SIZE));
+        self.b.add(m, off)
+    }
+
     /// Makes the mapping of `addr` the state's. Goes to `found`, or to `missing` where none is
     /// known.
     fn find_mapping(&mut self, m: Value, addr: Value, n: Value, found: Block, missing: Block) {
@@ -375,25 +433,8 @@ impl Step {
         let zero = self.b.iconst(0);
         self.b.br_cold(Cond::Slt, addr, zero, unknown, kernel);
         self.b.switch_to(kernel);
-        let mut i = self.b.iconst(0);
-        let mut width = (MAX_MAPPINGS as i64 + 1) / 2;
-        while width > 0 {
-            let at = self.b.add_imm(i, width);
-            let off = self.b.bin_imm(BinOp::Shl, at, 5);
-            let off = self
-                .b
-                .bin_imm(BinOp::And, off, i64::from(SEGMENT - mapping::SIZE));
-            let q = self.b.add(m, off);
-            let start = self.b.load(MemTy::DW, q, mapping::START as i32);
-            let step = self.b.iconst(width);
-            i = self.advance(i, step, start, addr);
-            width /= 2;
-        }
-        let off = self.b.bin_imm(BinOp::Shl, i, 5);
-        let off = self
-            .b
-            .bin_imm(BinOp::And, off, i64::from(SEGMENT - mapping::SIZE));
-        let q = self.b.add(m, off);
+        let i = self.last_mapping(m, addr);
+        let q = self.mapping(m, i);
         let stop = self.b.load(MemTy::DW, q, mapping::END as i32);
         let inside = self.b.new_block();
         self.b.br_cold(Cond::Uge, addr, stop, unknown, inside);

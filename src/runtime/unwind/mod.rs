@@ -12,7 +12,9 @@ mod table;
 
 use std::collections::HashMap;
 use std::os::fd::{AsFd as _, AsRawFd as _};
+use std::path::Path;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use self::process::{Mapped, Opened};
 use self::table::{Packed, Rules};
@@ -24,6 +26,9 @@ use crate::object::unwind::{End, MAX_TABLES, SEGMENT, Unwind};
 use crate::object::{MapDef, Object};
 use crate::symbols::elf::ElfFile;
 use crate::symbols::unwind::UnwindTable;
+
+/// How often processes that have ended are looked for.
+const SWEEP: Duration = Duration::from_secs(5);
 
 /// Most bytes of all tables.
 const MAX_BYTES: usize = 512 << 20;
@@ -51,6 +56,7 @@ pub struct Unwinder {
     /// By process: its mappings as they were written last.
     processes: HashMap<u32, Vec<Mapped>>,
     bytes: usize,
+    swept: Instant,
 }
 
 impl Unwinder {
@@ -65,6 +71,7 @@ impl Unwinder {
             names: Vec::new(),
             processes: HashMap::new(),
             bytes: 0,
+            swept: Instant::now(),
         })
     }
 
@@ -95,6 +102,25 @@ impl Unwinder {
             .update(&pid.to_ne_bytes(), &fd)
             .context("unwind table of a process")?;
         self.processes.insert(pid, mapped);
+        Ok(())
+    }
+
+    /// Removes the tables of processes that have ended, now and then.
+    ///
+    /// # Errors
+    /// The kernel refuses.
+    pub fn forget_ended(&mut self, maps: &KernelMaps) -> Result<()> {
+        if self.swept.elapsed() < SWEEP {
+            return Ok(());
+        }
+        self.swept = Instant::now();
+        let outer = maps.get(self.maps.processes);
+        let ended = |pid: &u32| !Path::new(&format!("/proc/{pid}")).exists();
+        let gone: Vec<u32> = self.processes.keys().copied().filter(ended).collect();
+        for pid in gone {
+            self.processes.remove(&pid);
+            outer.delete(&pid.to_ne_bytes())?;
+        }
         Ok(())
     }
 

@@ -140,7 +140,15 @@ pub fn segment(mapped: &[Mapped]) -> Vec<u8> {
         table: 0,
         pages: 0,
     };
-    entry(0, none);
+    let first = match mapped.len() {
+        0 => 0,
+        n => 1 << n.ilog2(),
+    };
+    let header = Mapped {
+        pages: first,
+        ..none
+    };
+    entry(0, header);
     for m in mapped {
         entry(m.start, *m);
     }

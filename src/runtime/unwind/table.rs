@@ -71,7 +71,11 @@ fn record(rule: &Rule) -> RuleRecord {
         Saved::AtFp(o) => (base::FP, o),
         Saved::Undefined => (base::NONE, 0),
     };
-    let ((ra, ra_off), (fp, fp_off)) = (place(rule.ra), place(rule.fp));
+    let (ra, ra_off) = place(rule.ra);
+    let (fp, fp_off) = match (rule.ra, rule.fp) {
+        (Saved::AtCfa(ra), Saved::AtCfa(fp)) if fp == ra.wrapping_sub(8) => (base::PAIR, fp),
+        (_, fp) => place(fp),
+    };
     RuleRecord {
         cfa: kind,
         ra,
