@@ -18,3 +18,4 @@ mod sockets;
 mod syscalls;
 mod threads;
 mod unwind;
+mod vector;

@@ -13,6 +13,7 @@ mod raw_tracepoint;
 pub mod special;
 mod tracepoint;
 mod uprobe;
+mod vector_insn;
 
 #[cfg(test)]
 mod kernel_tests;

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::ffi::CString;
 use std::path::Path;
 
-use super::{Attacher, Link, everywhere, link_event};
+use super::{Attacher, Link, everywhere, link_event, vector_insn};
 use crate::error::{Error, ErrorKind, Result};
 use crate::object::{Attach, TargetFile};
 use crate::runtime::load::Plan;
@@ -48,6 +48,7 @@ impl<'a> Attacher<'a> {
             return links.pop().ok_or_else(|| Error::invalid("no link"));
         }
         let place = self.place(index)?;
+        vector_insn::check(&place.file.path, [place.offset])?;
         let path = CString::new(place.file.path.as_str())
             .map_err(|_| Error::invalid("zero byte in path"))?;
         let scope = match self.pid {
@@ -79,6 +80,7 @@ impl<'a> Attacher<'a> {
         }
         let mut out = Vec::new();
         for (place, places, points) in groups {
+            vector_insn::check(&place.file.path, places.offsets.iter().copied())?;
             let path = Path::new(&place.file.path);
             let prog = self.program(points[0]);
             let pid = self.pid.unwrap_or(0);
