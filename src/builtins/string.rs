@@ -12,7 +12,7 @@ pub static ROWS: &[Builtin] = &[
     Builtin {
         name: "str",
         usage: "str(pointer [, length])",
-        doc: "Reads a string that ends with a zero byte.",
+        doc: "Reads a string that ends with a zero byte, or the text of a string of C++ or Rust.",
         arity: (1, 2),
         lower: Lowering::Memory(string::str),
         ..Builtin::ROW

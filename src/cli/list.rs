@@ -465,10 +465,10 @@ fn parameters(index: &SymbolIndex, addr: u64, units: &mut Vec<UnitTypes>, out: &
     let Some((unit, signature)) = found else {
         return;
     };
-    for (name, ty) in &signature.params {
+    for p in &signature.params {
         // Listings of user probes put the star next to the type.
-        let ty = render::type_name(unit, *ty).replace(" *", "*");
-        line(out, format_args!("    {ty} {name}"));
+        let ty = render::type_name(unit, p.ty).replace(" *", "*");
+        line(out, format_args!("    {ty} {}", p.name));
     }
 }
 

@@ -15,7 +15,7 @@ use std::collections::HashMap;
 use std::os::unix::fs::MetadataExt;
 use std::rc::Rc;
 
-use crate::ctypes::model::NameSpace;
+use crate::ctypes::model::{NameSpace, TypeId};
 use crate::ctypes::{self, CEnv, MacroValue};
 use crate::env::format::FieldKind;
 use crate::env::{Btf, Env, Feature};
@@ -98,13 +98,38 @@ impl<'a> HostFacts<'a> {
         if let Some(known) = self.units.borrow().get(&key) {
             return known.clone();
         }
-        let found = self.files.unit_at(file, address).map(|unit| {
-            let unit = Rc::new(unit);
+        // Another function's unit may hold this one too.
+        let same = {
+            let units = self.units.borrow();
+            let of_file = units.iter().filter(|((path, _), _)| *path == file.path);
+            let mut known = of_file.filter_map(|(_, unit)| unit.as_ref());
+            known.find(|(u, _)| u.function(address).is_some()).cloned()
+        };
+        let found = same.or_else(|| {
+            let unit = Rc::new(self.files.unit_at(file, address)?);
             let source = self.types.add(unit.clone(), None);
-            (unit, source)
+            Some((unit, source))
         });
         self.units.borrow_mut().insert(key, found.clone());
         found
+    }
+
+    /// An enumerator of the probed programs: of the units of probed functions, then of others.
+    fn enumerator(&self, name: &str) -> Option<(SourceId, TypeId, i64)> {
+        let known: Vec<Unit> = self.units.borrow().values().flatten().cloned().collect();
+        let in_known = known.iter().find_map(|(unit, source)| {
+            let (id, value) = unit.enumerator(name)?;
+            Some((*source, id, value))
+        });
+        in_known.or_else(|| {
+            // What everybody knows is not looked for in every unit.
+            if ctypes::consts::lookup(name).is_some() {
+                return None;
+            }
+            let unit = Rc::new(self.files.unit_enumerating(name)?);
+            let (id, value) = unit.enumerator(name)?;
+            Some((self.types.add(unit, None), id, value))
+        })
     }
 
     /// Adds the debug information of a probed file that defines a type.
@@ -274,11 +299,13 @@ impl Facts for HostFacts<'_> {
         if self.c.constant(name).is_none() && self.c.macro_value(name).is_some() {
             return None;
         }
-        let (source, id, value) = if let Some(c) = self.c.constant(name) {
-            (self.script, c.enumeration, c.value)
-        } else {
+        let of_kernel = || {
             let c = self.env.btf()?.constant(name)?;
-            (self.kernel()?, c.enumeration, c.value)
+            Some((self.kernel()?, c.enumeration, c.value))
+        };
+        let (source, id, value) = match self.c.constant(name) {
+            Some(c) => (self.script, c.enumeration, c.value),
+            None => of_kernel().or_else(|| self.enumerator(name))?,
         };
         match self.types.import(store, source, id) {
             Type::Enum(id) => Some((id, value)),
@@ -424,15 +451,18 @@ impl Facts for HostFacts<'_> {
     ) -> Option<Vec<ArgField>> {
         let (unit, source) = self.unit(file, function.address)?;
         let signature = unit.function(function.address)?;
-        let params = signature.params.iter().map(|(name, ty)| {
-            let ty = match self.types.import(store, source, *ty) {
+        let params = passing::places(&unit, signature).into_iter().map(|p| {
+            let ty = match self.types.import(store, source, p.ty) {
                 Type::Ptr(t, AddrSpace::None) => Type::Ptr(t, AddrSpace::User),
                 other => other,
             };
-            (name.clone(), ty)
+            ArgField {
+                name: p.name,
+                ty,
+                source: p.source,
+            }
         });
-        let params: Vec<_> = params.collect();
-        Some(passing::places(params, store))
+        Some(params.collect())
     }
 
     fn user_symbol(&self, file: &TargetFile, name: &str) -> Option<(u64, u64, bool)> {

@@ -211,6 +211,15 @@ impl Files {
         })
     }
 
+    /// Debug information with an enumerator, of the files that were asked about.
+    pub fn unit_enumerating(&self, name: &str) -> Option<UnitTypes> {
+        let files = self.order.borrow().clone();
+        files.into_iter().find_map(|path| {
+            let index = self.index(&TargetFile { path })?;
+            UnitTypes::enumerating(index.elf(), &self.dirs, name)
+        })
+    }
+
     /// Address, size and whether the file moves when it is loaded.
     pub fn symbol(&self, file: &TargetFile, name: &str) -> Option<(u64, u64, bool)> {
         let index = self.index(file)?;

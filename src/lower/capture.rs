@@ -154,6 +154,7 @@ impl Walk {
             | ExprKind::Ctx
             | ExprKind::DataLoc { .. }
             | ExprKind::Location(_)
+            | ExprKind::Parts(_)
             | ExprKind::Probe => {}
             ExprKind::Local(l) => self.touch(*l),
             ExprKind::IncLocal { local, .. } => self.assign(*local),

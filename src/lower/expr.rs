@@ -103,6 +103,7 @@ impl<'a> Fx<'_, 'a> {
             ExprKind::Str(_)
             | ExprKind::Bytes(_)
             | ExprKind::DataLoc { .. }
+            | ExprKind::Parts(_)
             | ExprKind::Tuple(_) => unreachable!("{:?} is no scalar", e.kind),
         }
     }
@@ -331,7 +332,7 @@ impl<'a> Fx<'_, 'a> {
     }
 
     /// An argument described by registers.
-    fn location(&mut self, at: &ArgLocation) -> Value {
+    pub(super) fn location(&mut self, at: &ArgLocation) -> Value {
         match *at {
             ArgLocation::Const { value, .. } => self.b.iconst(value),
             ArgLocation::Reg {
@@ -340,7 +341,13 @@ impl<'a> Fx<'_, 'a> {
                 signed,
             } => {
                 let ctx = self.ctx();
-                let v = self.b.load(MemTy::DW, ctx, regs_offset as i32);
+                // The kernel allows whole, aligned registers only.
+                let v = self.b.load(MemTy::DW, ctx, (regs_offset & !7) as i32);
+                let shift = (regs_offset & 7) * 8;
+                let v = match shift {
+                    0 => v,
+                    n => self.b.bin_imm(IrOp::Lshr, v, i64::from(n)),
+                };
                 self.b.ext(signed, size * 8, v)
             }
             ArgLocation::Memory {

@@ -98,6 +98,7 @@ impl<'a> Fx<'_, 'a> {
                 | ExprKind::Load(_)
                 | ExprKind::MapGet { .. }
                 | ExprKind::DataLoc { .. }
+                | ExprKind::Parts(_)
         ) && !mentions(e, local);
         let dst = self.local_addr(local);
         if direct {
@@ -177,6 +178,18 @@ impl<'a> Fx<'_, 'a> {
             }
             ExprKind::Load(place) => self.load_memory(place, &e.ty, dst),
             ExprKind::DataLoc { offset } => self.data_loc(*offset, size, dst),
+            ExprKind::Parts(parts) => {
+                self.zero(dst, size);
+                for part in parts {
+                    let v = self.location(&part.at);
+                    let at = dst.plus(part.offset);
+                    let ty = MemTy {
+                        size: part.size,
+                        signed: false,
+                    };
+                    self.b.store(ty, at.ptr, at.off, v);
+                }
+            }
             ExprKind::Tuple(items) => self.tuple_into(items, &e.ty, dst),
             ExprKind::If { cond, then, els } => {
                 let (a, b, join) = (self.b.new_block(), self.b.new_block(), self.b.new_block());

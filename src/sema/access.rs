@@ -5,7 +5,7 @@
 
 use super::check::Checker;
 use super::env::{ArgField, ArgSource};
-use super::hir::{Base, Expr, ExprKind, Index, Place};
+use super::hir::{ArgLocation, Base, Expr, ExprKind, Index, Place};
 use super::value::{self, is_unknown, literal_value};
 use crate::diag::Code;
 use crate::source::Span;
@@ -41,6 +41,8 @@ fn space_of(p: &Place) -> AddrSpace {
         Base::Ctx => AddrSpace::Kernel,
         Base::Temp(e) => match &e.kind {
             ExprKind::Load(p) => space_of(p),
+            // Arguments of user functions.
+            ExprKind::Parts(_) => AddrSpace::User,
             _ => AddrSpace::None,
         },
         Base::Local(_) => AddrSpace::None,
@@ -426,7 +428,13 @@ impl Checker<'_> {
             }
             ArgSource::Ctx(n) => ExprKind::CtxArg(*n),
             ArgSource::Location(l) => ExprKind::Location(l.clone()),
-            ArgSource::Stack(offset) => return self.stack_value(f, *offset, loc),
+            ArgSource::Memory {
+                regs_offset,
+                offset,
+            } => return self.memory_value(f, *regs_offset, *offset, loc),
+            ArgSource::Parts(parts) => ExprKind::Parts(parts.clone()),
+            // Whoever asks for it by name is told; others leave it out.
+            ArgSource::Lost(_) => return value::unknown(loc),
         };
         Expr {
             kind,
@@ -436,21 +444,23 @@ impl Checker<'_> {
     }
 
     /// An argument that was passed in memory.
-    fn stack_value(&self, f: &ArgField, offset: u32, loc: crate::object::Loc) -> Expr {
-        let (Some(builtin), Some(sp)) = (crate::builtins::find("reg"), super::register("sp"))
-        else {
-            return value::unknown(loc);
-        };
-        let call = super::hir::Call {
-            builtin,
-            args: vec![super::hir::Arg::Int(sp)],
-        };
-        let sp = Expr {
-            kind: ExprKind::Call(call),
+    fn memory_value(
+        &self,
+        f: &ArgField,
+        regs_offset: u32,
+        offset: u32,
+        loc: crate::object::Loc,
+    ) -> Expr {
+        let register = Expr {
+            kind: ExprKind::Location(ArgLocation::Reg {
+                regs_offset,
+                size: 8,
+                signed: false,
+            }),
             ty: Type::U64,
             loc,
         };
-        let pointer = value::cast(sp, &f.ty.clone().ptr_in(AddrSpace::User));
+        let pointer = value::cast(register, &f.ty.clone().ptr_in(AddrSpace::User));
         let mut p = place(Base::Deref(Box::new(pointer)));
         p.offset = offset;
         self.load_at(p, f.ty.clone(), loc)
@@ -469,6 +479,13 @@ impl Checker<'_> {
         }
         let loc = self.loc(span);
         match args.fields.iter().find(|f| f.name == name.name) {
+            Some(ArgField {
+                source: ArgSource::Lost(why),
+                ..
+            }) => {
+                let text = format!("The argument '{}' cannot be read: {why}", name.name);
+                self.fail(Code::UnknownField, name.span, text)
+            }
             Some(f) => self.arg_value(f, loc),
             None => {
                 let text = format!(

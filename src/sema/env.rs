@@ -11,6 +11,7 @@ use crate::syntax::ast;
 use crate::types::{EnumId, StructId, StructKind, Type, TypeStore};
 
 use super::hir::ArgLocation;
+pub use super::hir::ArgPart;
 
 /// An argument that a probe offers by name.
 #[derive(Clone, Debug, PartialEq)]
@@ -34,8 +35,17 @@ pub enum ArgSource {
     Ctx(u8),
     /// Registers or memory of the traced process.
     Location(ArgLocation),
-    /// On the stack of the traced process, this many bytes above the stack pointer.
-    Stack(u32),
+    /// In memory of the traced process, this many bytes above what a register holds.
+    Memory {
+        /// Offset of the register in `struct pt_regs`.
+        regs_offset: u32,
+        /// Bytes above it.
+        offset: u32,
+    },
+    /// A struct by value whose parts are in several places.
+    Parts(Vec<ArgPart>),
+    /// Nowhere that a probe can read, and why.
+    Lost(&'static str),
 }
 
 /// Prototype of a kernel function or raw tracepoint.

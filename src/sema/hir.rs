@@ -358,6 +358,8 @@ pub enum ExprKind {
     },
     /// Location of a USDT or DWARF argument, evaluated from registers.
     Location(ArgLocation),
+    /// A struct made of parts from registers, memory and constants; the rest is zero.
+    Parts(Vec<ArgPart>),
     /// Operation on one operand.
     Unary(UnOp, Box<Expr>),
     /// Arithmetic; operands and result have the same width of 64 bits.
@@ -534,6 +536,17 @@ pub enum ArgLocation {
         /// Sign-extended.
         signed: bool,
     },
+}
+
+/// Part of an argument that is passed by value.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ArgPart {
+    /// Where it is.
+    pub at: ArgLocation,
+    /// Bytes from the start of the value.
+    pub offset: u32,
+    /// Bytes: 1, 2, 4 or 8.
+    pub size: u8,
 }
 
 /// Operations on one operand.

@@ -256,6 +256,7 @@ impl<'a> Printer<'a> {
             ExprKind::Ctx => "ctx".to_owned(),
             ExprKind::DataLoc { offset } => format!("data_loc({offset}):{ty}"),
             ExprKind::Location(l) => format!("location({l:?}):{ty}"),
+            ExprKind::Parts(parts) => format!("parts({parts:?}):{ty}"),
             ExprKind::Unary(op, a) => {
                 let op = match op {
                     UnOp::Neg => "-",

@@ -17,5 +17,6 @@ mod refusals;
 mod sockets;
 mod syscalls;
 mod threads;
+mod typed;
 mod unwind;
 mod vector;

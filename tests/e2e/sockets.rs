@@ -1,7 +1,8 @@
-//! `trace-socket.bt PID`: one process sets up a server, seen by tracepoints.
+//! `trace-socket.bt PID`: one process sets up a server, seen by tracepoints. `connections.bt`: who
+//! connects where, with types and constants from C headers.
 
 use std::io::{Read as _, Write as _};
-use std::net::TcpStream;
+use std::net::{TcpListener, TcpStream};
 use std::process::{Command, Stdio};
 
 use crate::kernel;
@@ -23,7 +24,7 @@ fn trace(server: &str) -> String {
     let mut tracer = Live::attached(&[&example("trace-socket.bt"), &pid]);
     tracer.line(&format!("tracing sockets of process {pid}"));
     // Another process' calls are not this one's.
-    drop(std::net::TcpListener::bind("127.0.0.1:0").unwrap());
+    drop(TcpListener::bind("127.0.0.1:0").unwrap());
     shell.say("go\n");
     // The server prints its port.
     let port: u16 = shell.line("\n").trim().parse().unwrap();
@@ -74,6 +75,47 @@ fn of_a_python_server() {
     let port = out.lines().next().unwrap().rsplit(' ').next().unwrap();
     assert!(
         out.contains(&format!("  from 127.0.0.1 port {port}\n")),
+        "{out}"
+    );
+}
+
+/// The address and port of a connection of this process to itself.
+fn connect(address: &str) -> Option<u16> {
+    let listener = TcpListener::bind((address, 0));
+    let listener = listener
+        .inspect_err(|e| eprintln!("skipped: connections to {address}: {e}"))
+        .ok()?;
+    let port = listener.local_addr().unwrap().port();
+    TcpStream::connect((address, port)).unwrap();
+    Some(port)
+}
+
+#[test]
+fn connections_of_both_families_by_the_c_librarys_types() {
+    let test = "connections by sockaddr";
+    if !kernel::usable(test) {
+        return;
+    }
+    for header in ["linux/in.h", "linux/in6.h", "sys/socket.h"] {
+        let found = ["/usr/include", "/usr/include/x86_64-linux-gnu"]
+            .iter()
+            .any(|d| std::path::Path::new(d).join(header).exists());
+        if !found {
+            eprintln!("skipped: {test}: no {header} here");
+            return;
+        }
+    }
+    let mut tracer = Live::attached(&[&example("connections.bt")]);
+    let v4 = connect("127.0.0.1").unwrap();
+    let v6 = connect("::1");
+    let pid = std::process::id();
+    if let Some(port) = v6 {
+        tracer.line(&format!(" {pid} to [::1] port {port} scope 0\n"));
+    }
+    let out = tracer.interrupt().ok();
+    assert!(out.starts_with("tracing connections\n"), "{out}");
+    assert!(
+        out.contains(&format!(" {pid} to 127.0.0.1 port {v4}\n")),
         "{out}"
     );
 }

@@ -223,6 +223,7 @@ fn compile(source: &str, name: &str, flags: &[&str]) -> Option<String> {
     let path = scratch(name);
     let compiler = match source.extension() {
         Some(e) if e == "cpp" => "c++",
+        Some(e) if e == "rs" => "rustc",
         _ => "cc",
     };
     let made = Command::new(compiler)

@@ -6,6 +6,7 @@ use super::{Call, Rule};
 use crate::builtins;
 use crate::diag::Code;
 use crate::sema::check::Checker;
+use crate::sema::env::{ArgField, ArgSource};
 use crate::sema::hir::{self, Arg, Context, Expr, ExprKind};
 use crate::sema::probes::{Args, Provider};
 use crate::sema::value;
@@ -262,14 +263,12 @@ fn args(call: &mut Call<'_, '_>) -> Option<Expr> {
         });
     }
     let loc = call.loc;
-    let values: Vec<Expr> = args
-        .fields
-        .iter()
-        .map(|f| call.c.arg_value(f, loc))
-        .collect();
-    let fields: Vec<(Arc<str>, Type)> = args
-        .fields
-        .iter()
+    let readable = || {
+        let lost = |f: &&ArgField| matches!(f.source, ArgSource::Lost(_));
+        args.fields.iter().filter(move |f| !lost(f))
+    };
+    let values: Vec<Expr> = readable().map(|f| call.c.arg_value(f, loc)).collect();
+    let fields: Vec<(Arc<str>, Type)> = readable()
         .zip(&values)
         .map(|(f, v)| (Arc::from(f.name.as_str()), v.ty.clone()))
         .collect();

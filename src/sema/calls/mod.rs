@@ -13,6 +13,7 @@ pub(super) mod output;
 mod process;
 mod stack;
 mod string;
+mod text;
 mod time;
 
 use super::check::Checker;

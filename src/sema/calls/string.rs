@@ -37,6 +37,11 @@ fn str(call: &mut Call<'_, '_>) -> Option<Expr> {
         Some(v) => v,
         None => call.value(0)?,
     };
+    if call.len() == 1
+        && let Some(text) = super::text::of(call.c, &v.ty)
+    {
+        return super::text::read(call, v, &text);
+    }
     let is_text = matches!(v.ty, Type::Str(_) | Type::ProbeName);
     let is_bytes = matches!(&v.ty, Type::Array(t, _) if call.c.size(t) == 1);
     let number = int_like(&v.ty, &call.c.store).is_some();

@@ -6,6 +6,10 @@
 //! falls into it. Split DWARF (.dwo files) gives lines but no inlined functions; names that
 //! `dwz` moved into a shared file are missing.
 
+pub mod entry;
+mod reader;
+mod shared;
+mod split;
 pub mod types;
 mod unit;
 

@@ -8,22 +8,20 @@ use std::borrow::Cow;
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use gimli::{AttributeValue, EndianSlice, RunTimeEndian, UnitOffset};
+use gimli::{EndianSlice, RunTimeEndian};
 use object::Endianness;
 
+use super::entry::Place;
+use super::reader::{self, Dwarf, Unit, space_of, text};
+use super::{shared, split};
 use crate::ctypes::model::{
     CType, IntKind, Member, NameSpace, Param, Qualifier, RecordKind, TypeId, TypeSource, Variant,
 };
 use crate::symbols::debuglink::{self, DebugDirs};
 use crate::symbols::elf::ElfFile;
 
-type Reader<'a> = EndianSlice<'a, RunTimeEndian>;
-type Dwarf<'a> = gimli::Dwarf<Reader<'a>>;
-type Unit<'a> = gimli::Unit<Reader<'a>>;
-type Entry<'a> = gimli::DebuggingInformationEntry<Reader<'a>>;
-
 #[derive(Debug)]
-enum Node {
+pub(super) enum Node {
     Void,
     Int {
         name: String,
@@ -46,12 +44,15 @@ enum Node {
         size: u64,
         /// Whether this is a mere declaration.
         declared: bool,
+        /// Whether values are passed as pointers to them: C++ objects with constructors.
+        by_reference: bool,
         members: Vec<Field>,
     },
     Enum {
         name: String,
         size: u32,
         signed: bool,
+        underlying: TypeId,
         variants: Vec<(String, i64)>,
     },
     Typedef {
@@ -68,42 +69,65 @@ enum Node {
 }
 
 #[derive(Debug)]
-struct Field {
-    name: String,
-    ty: TypeId,
-    bit_offset: u64,
-    bits: Option<u32>,
+pub(super) struct Field {
+    pub name: String,
+    pub ty: TypeId,
+    pub bit_offset: u64,
+    pub bits: Option<u32>,
 }
 
 /// A function with its parameters.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Signature {
-    /// Names and types of the parameters in order.
-    pub params: Vec<(String, TypeId)>,
+    /// The parameters in order.
+    pub params: Vec<Parameter>,
     /// Type of the result.
     pub ret: TypeId,
+}
+
+/// A parameter of a function.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Parameter {
+    /// Its name, possibly empty.
+    pub name: String,
+    /// Its type.
+    pub ty: TypeId,
+    /// Where it is when the function starts.
+    pub place: Place,
 }
 
 /// The types and functions of one unit.
 #[derive(Debug)]
 pub struct UnitTypes {
     nodes: Vec<Node>,
-    names: HashMap<(NameSpace, String), TypeId>,
-    functions: HashMap<u64, Signature>,
+    pub(super) names: HashMap<(NameSpace, String), TypeId>,
+    pub(super) functions: HashMap<u64, Signature>,
+    /// Whether the unit is Rust, whose calling convention is its own.
+    pub rust: bool,
+}
+
+impl Default for UnitTypes {
+    fn default() -> Self {
+        Self {
+            nodes: vec![Node::Void],
+            names: HashMap::new(),
+            functions: HashMap::new(),
+            rust: false,
+        }
+    }
+}
+
+/// What a unit is looked for by.
+enum Wanted<'q> {
+    Code(u64),
+    Type(NameSpace, &'q str),
+    Enumerator(&'q str),
 }
 
 impl UnitTypes {
     /// The unit that holds the code at `vaddr`.
     pub fn at(elf: &Arc<ElfFile>, dirs: &DebugDirs, vaddr: u64) -> Option<Self> {
-        Self::of(elf, dirs, |dwarf, unit| {
-            let mut ranges = dwarf.unit_ranges(unit).ok()?;
-            while let Ok(Some(r)) = ranges.next() {
-                if (r.begin..r.end).contains(&vaddr) {
-                    return Self::read(dwarf, unit);
-                }
-            }
-            None
-        })
+        Self::of(elf, dirs, &Wanted::Code(vaddr))
     }
 
     /// The first unit that defines a type of this name.
@@ -113,66 +137,66 @@ impl UnitTypes {
         space: NameSpace,
         name: &str,
     ) -> Option<Self> {
-        Self::of(elf, dirs, |dwarf, unit| {
-            if !mentions(dwarf, unit, space, name) {
-                return None;
-            }
-            let types = Self::read(dwarf, unit)?;
-            types.find(space, name)?;
-            Some(types)
-        })
+        Self::of(elf, dirs, &Wanted::Type(space, name))
     }
 
-    fn of(
-        elf: &Arc<ElfFile>,
-        dirs: &DebugDirs,
-        f: impl Fn(&Dwarf<'_>, &Unit<'_>) -> Option<Self>,
-    ) -> Option<Self> {
+    /// The first unit that has an enumerator of this name.
+    pub fn enumerating(elf: &Arc<ElfFile>, dirs: &DebugDirs, name: &str) -> Option<Self> {
+        Self::of(elf, dirs, &Wanted::Enumerator(name))
+    }
+
+    fn of(elf: &Arc<ElfFile>, dirs: &DebugDirs, wanted: &Wanted<'_>) -> Option<Self> {
         let debug;
-        let elf: &ElfFile = if elf.section(".debug_info").is_some() {
-            elf
-        } else {
-            debug = debuglink::find(elf, dirs)?;
-            &debug
-        };
-        let sections = gimli::DwarfSections::load(|id| {
-            // A damaged section is a missing one.
-            let data = elf.section_data(id.name()).ok().flatten();
-            Ok::<Cow<'_, [u8]>, gimli::Error>(data.unwrap_or_default())
-        })
-        .ok()?;
+        let elf: &ElfFile =
+            if elf.section(".debug_info").is_some() || elf.section(".zdebug_info").is_some() {
+                elf
+            } else {
+                debug = debuglink::find(elf, dirs)?;
+                &debug
+            };
         let endian = match elf.endian() {
             Endianness::Little => RunTimeEndian::Little,
             Endianness::Big => RunTimeEndian::Big,
         };
-        let dwarf = sections.borrow(|s| EndianSlice::new(s, endian));
+        let own = sections(elf)?;
+        let common = shared::find(elf, dirs);
+        let common = common.as_ref().and_then(sections);
+        let mut dwarf = own.borrow(|s| EndianSlice::new(s, endian));
+        if let Some(common) = &common {
+            dwarf.set_sup(common.borrow(|s| EndianSlice::new(s, endian)));
+        }
         let mut headers = dwarf.units();
         while let Ok(Some(header)) = headers.next() {
             let Ok(unit) = dwarf.unit(header) else {
                 continue;
             };
-            if let Some(found) = f(&dwarf, &unit) {
-                return Some(found);
+            if let Wanted::Code(vaddr) = wanted
+                && !covers(&dwarf, &unit, *vaddr)
+            {
+                continue;
+            }
+            let pick = |d: &Dwarf<'_>, u: Unit<'_>| Self::pick(d, u, wanted);
+            let found = match split::with_unit(elf.path(), &dwarf, &unit, endian, pick) {
+                Some(found) => found,
+                None => Self::pick(&dwarf, unit, wanted),
+            };
+            if found.is_some() {
+                return found;
             }
         }
         None
     }
 
-    fn read(dwarf: &Dwarf<'_>, unit: &Unit<'_>) -> Option<Self> {
-        let mut reader = UnitReader {
-            dwarf,
-            unit,
-            ids: HashMap::new(),
-            out: Self {
-                nodes: vec![Node::Void],
-                names: HashMap::new(),
-                functions: HashMap::new(),
-            },
-        };
-        reader.number()?;
-        let mut tree = unit.entries_tree(None).ok()?;
-        reader.children(tree.root().ok()?, 0);
-        Some(reader.out)
+    /// The unit, if it has what is wanted.
+    fn pick(dwarf: &Dwarf<'_>, unit: Unit<'_>, wanted: &Wanted<'_>) -> Option<Self> {
+        if !mentions(dwarf, &unit, wanted) {
+            return None;
+        }
+        let types = reader::read(dwarf, unit)?;
+        if let Wanted::Type(space, name) = wanted {
+            types.find(*space, name)?;
+        }
+        Some(types)
     }
 
     /// The function that starts at `vaddr`.
@@ -180,16 +204,100 @@ impl UnitTypes {
         self.functions.get(&vaddr)
     }
 
+    /// The enumeration that has an enumerator of this name, and its value.
+    pub fn enumerator(&self, name: &str) -> Option<(TypeId, i64)> {
+        self.nodes.iter().enumerate().find_map(|(i, n)| match n {
+            Node::Enum { variants, .. } => {
+                let found = variants.iter().find(|v| v.0 == name)?;
+                Some((TypeId(i as u32), found.1))
+            }
+            _ => None,
+        })
+    }
+
+    /// Whether values of this type are passed as pointers to them, whatever their size.
+    pub fn passed_by_reference(&self, id: TypeId) -> bool {
+        matches!(
+            self.node(self.resolve(id)),
+            Node::Record {
+                by_reference: true,
+                ..
+            }
+        )
+    }
+
     fn node(&self, id: TypeId) -> &Node {
         self.nodes.get(id.0 as usize).unwrap_or(&Node::Void)
     }
+
+    pub(super) fn add(&mut self, node: Node) -> TypeId {
+        self.nodes.push(node);
+        TypeId(self.nodes.len() as u32 - 1)
+    }
+
+    pub(super) fn set(&mut self, id: TypeId, node: Node) {
+        self.nodes[id.0 as usize] = node;
+    }
+
+    /// Once all types are read: enumerations are as signed as what they are stored in.
+    pub(super) fn settle(&mut self) {
+        for i in 0..self.nodes.len() {
+            let Node::Enum {
+                underlying,
+                variants,
+                ..
+            } = &self.nodes[i]
+            else {
+                continue;
+            };
+            let by_type = match self.node(self.resolve(*underlying)) {
+                Node::Int { signed, .. } => Some(*signed),
+                _ => None,
+            };
+            let is = by_type.unwrap_or_else(|| variants.iter().any(|v| v.1 < 0));
+            if let Node::Enum { signed, .. } = &mut self.nodes[i] {
+                *signed = is;
+            }
+        }
+    }
 }
 
-/// Whether a unit has a top-level definition of this name; cheaper than reading it.
-fn mentions(dwarf: &Dwarf<'_>, unit: &Unit<'_>, space: NameSpace, name: &str) -> bool {
+/// A file's sections of debug information, unpacked where they are compressed. A damaged section
+/// is a missing one.
+fn sections(elf: &ElfFile) -> Option<gimli::DwarfSections<Cow<'_, [u8]>>> {
+    gimli::DwarfSections::load(|id| {
+        let data = elf.section_data(id.name()).ok().flatten();
+        Ok::<_, gimli::Error>(data.unwrap_or_default())
+    })
+    .ok()
+}
+
+fn covers(dwarf: &Dwarf<'_>, unit: &Unit<'_>, vaddr: u64) -> bool {
+    let Ok(mut ranges) = dwarf.unit_ranges(unit) else {
+        return false;
+    };
+    while let Ok(Some(r)) = ranges.next() {
+        if (r.begin..r.end).contains(&vaddr) {
+            return true;
+        }
+    }
+    false
+}
+
+/// Whether a unit has a definition of what is wanted; cheaper than reading it.
+fn mentions(dwarf: &Dwarf<'_>, unit: &Unit<'_>, wanted: &Wanted<'_>) -> bool {
+    let is = |tag| match wanted {
+        Wanted::Code(_) => true,
+        Wanted::Type(space, _) => space_of(tag) == Some(*space),
+        Wanted::Enumerator(_) => tag == gimli::DW_TAG_enumerator,
+    };
+    let name = match wanted {
+        Wanted::Code(_) => return true,
+        Wanted::Type(_, name) | Wanted::Enumerator(name) => *name,
+    };
     let mut entries = unit.entries();
     while let Ok(Some(e)) = entries.next_dfs() {
-        if space_of(e.tag()) == Some(space)
+        if is(e.tag())
             && e.attr_value(gimli::DW_AT_declaration).is_none()
             && text(dwarf, unit, e, gimli::DW_AT_name).as_deref() == Some(name)
         {
@@ -197,294 +305,6 @@ fn mentions(dwarf: &Dwarf<'_>, unit: &Unit<'_>, space: NameSpace, name: &str) ->
         }
     }
     false
-}
-
-fn space_of(tag: gimli::DwTag) -> Option<NameSpace> {
-    Some(match tag {
-        gimli::DW_TAG_structure_type | gimli::DW_TAG_class_type => NameSpace::Struct,
-        gimli::DW_TAG_union_type => NameSpace::Union,
-        gimli::DW_TAG_enumeration_type => NameSpace::Enum,
-        gimli::DW_TAG_typedef | gimli::DW_TAG_base_type => NameSpace::Ordinary,
-        _ => return None,
-    })
-}
-
-fn text(dwarf: &Dwarf<'_>, unit: &Unit<'_>, e: &Entry<'_>, at: gimli::DwAt) -> Option<String> {
-    let value = e.attr_value(at)?;
-    let s = dwarf.attr_string(unit, value).ok()?;
-    Some(s.to_string_lossy().into_owned())
-}
-
-fn number(e: &Entry<'_>, at: gimli::DwAt) -> Option<u64> {
-    e.attr_value(at)?.udata_value()
-}
-
-/// Deepest nesting of scopes that is followed.
-const MAX_DEPTH: u32 = 64;
-
-struct UnitReader<'r, 'a> {
-    dwarf: &'r Dwarf<'a>,
-    unit: &'r Unit<'a>,
-    ids: HashMap<UnitOffset, TypeId>,
-    out: UnitTypes,
-}
-
-impl<'a> UnitReader<'_, 'a> {
-    /// Gives every type its number, so that types can refer to later ones.
-    fn number(&mut self) -> Option<()> {
-        let mut entries = self.unit.entries();
-        while let Some(e) = entries.next_dfs().ok()? {
-            if is_type(e.tag()) {
-                let id = TypeId(self.out.nodes.len() as u32);
-                self.out.nodes.push(Node::Void);
-                self.ids.insert(e.offset(), id);
-            }
-        }
-        Some(())
-    }
-
-    fn type_of(&self, e: &Entry<'a>) -> TypeId {
-        match e.attr_value(gimli::DW_AT_type) {
-            Some(AttributeValue::UnitRef(at)) => self.ids.get(&at).copied().unwrap_or(TypeId::VOID),
-            _ => TypeId::VOID,
-        }
-    }
-
-    fn name(&self, e: &Entry<'a>) -> String {
-        text(self.dwarf, self.unit, e, gimli::DW_AT_name).unwrap_or_default()
-    }
-
-    fn children(&mut self, node: gimli::EntriesTreeNode<'_, '_, Reader<'a>>, depth: u32) {
-        if depth > MAX_DEPTH {
-            return;
-        }
-        let mut children = node.children();
-        while let Ok(Some(child)) = children.next() {
-            let e = child.entry().clone();
-            match e.tag() {
-                gimli::DW_TAG_subprogram => self.function(&e, child, depth),
-                tag if is_type(tag) => self.ty(&e, child, depth),
-                gimli::DW_TAG_namespace | gimli::DW_TAG_module => self.children(child, depth + 1),
-                _ => {}
-            }
-        }
-    }
-
-    fn function(
-        &mut self,
-        e: &Entry<'a>,
-        node: gimli::EntriesTreeNode<'_, '_, Reader<'a>>,
-        depth: u32,
-    ) {
-        let start = match e.attr_value(gimli::DW_AT_low_pc) {
-            Some(v) => self.dwarf.attr_address(self.unit, v).ok().flatten(),
-            None => None,
-        };
-        let mut params = Vec::new();
-        let mut children = node.children();
-        while let Ok(Some(child)) = children.next() {
-            let p = child.entry().clone();
-            if p.tag() == gimli::DW_TAG_formal_parameter {
-                // A copy of an inlined function refers to the original's parameters.
-                let origin = match p.attr_value(gimli::DW_AT_abstract_origin) {
-                    Some(AttributeValue::UnitRef(at)) => self.unit.entry(at).ok(),
-                    _ => None,
-                };
-                let source = origin.as_ref().unwrap_or(&p);
-                params.push((self.name(source), self.type_of(source)));
-            } else if is_type(p.tag()) {
-                self.ty(&p, child, depth + 1);
-            }
-        }
-        if let Some(start) = start {
-            let ret = self.type_of(e);
-            let f = Signature { params, ret };
-            self.out.functions.insert(start, f);
-        }
-    }
-
-    fn ty(&mut self, e: &Entry<'a>, node: gimli::EntriesTreeNode<'_, '_, Reader<'a>>, depth: u32) {
-        let Some(&id) = self.ids.get(&e.offset()) else {
-            return;
-        };
-        let name = self.name(e);
-        let size = number(e, gimli::DW_AT_byte_size);
-        let target = self.type_of(e);
-        let declared = e.attr_value(gimli::DW_AT_declaration).is_some();
-        let new = match e.tag() {
-            gimli::DW_TAG_base_type => self.base(e, name.clone(), size),
-            gimli::DW_TAG_pointer_type
-            | gimli::DW_TAG_reference_type
-            | gimli::DW_TAG_rvalue_reference_type => Node::Pointer(target),
-            gimli::DW_TAG_typedef => Node::Typedef {
-                name: name.clone(),
-                target,
-            },
-            gimli::DW_TAG_const_type | gimli::DW_TAG_restrict_type | gimli::DW_TAG_atomic_type => {
-                Node::Qualified {
-                    volatile: false,
-                    target,
-                }
-            }
-            gimli::DW_TAG_volatile_type => Node::Qualified {
-                volatile: true,
-                target,
-            },
-            gimli::DW_TAG_subroutine_type => Node::Function { ret: target },
-            gimli::DW_TAG_array_type => self.array(target, node),
-            gimli::DW_TAG_enumeration_type => self.enumeration(name.clone(), size, target, node),
-            tag => {
-                let kind = if tag == gimli::DW_TAG_union_type {
-                    RecordKind::Union
-                } else {
-                    RecordKind::Struct
-                };
-                let members = self.members(node, depth);
-                Node::Record {
-                    kind,
-                    name: name.clone(),
-                    size: size.unwrap_or(0),
-                    declared,
-                    members,
-                }
-            }
-        };
-        self.out.nodes[id.0 as usize] = new;
-        if let Some(space) = space_of(e.tag())
-            && !declared
-            && !name.is_empty()
-        {
-            self.out.names.entry((space, name)).or_insert(id);
-        }
-    }
-
-    fn base(&self, e: &Entry<'a>, name: String, size: Option<u64>) -> Node {
-        let size = size.unwrap_or(0) as u32;
-        let encoding = match e.attr_value(gimli::DW_AT_encoding) {
-            Some(AttributeValue::Encoding(x)) => x,
-            _ => gimli::DW_ATE_unsigned,
-        };
-        match encoding {
-            gimli::DW_ATE_float => Node::Float { name, size },
-            _ => Node::Int {
-                name,
-                size,
-                signed: matches!(encoding, gimli::DW_ATE_signed | gimli::DW_ATE_signed_char),
-                kind: match encoding {
-                    gimli::DW_ATE_boolean => IntKind::Bool,
-                    gimli::DW_ATE_signed_char | gimli::DW_ATE_unsigned_char => IntKind::Char,
-                    _ => IntKind::Number,
-                },
-            },
-        }
-    }
-
-    /// Several dimensions are arrays of arrays, the last one innermost.
-    fn array(&mut self, element: TypeId, node: gimli::EntriesTreeNode<'_, '_, Reader<'a>>) -> Node {
-        let mut lens = Vec::new();
-        let mut children = node.children();
-        while let Ok(Some(child)) = children.next() {
-            let e = child.entry();
-            if e.tag() == gimli::DW_TAG_subrange_type {
-                let len = number(e, gimli::DW_AT_count)
-                    .or_else(|| Some(number(e, gimli::DW_AT_upper_bound)?.wrapping_add(1)));
-                lens.push(len.unwrap_or(0));
-            }
-        }
-        let mut element = element;
-        while lens.len() > 1 {
-            let len = lens.pop().unwrap_or(0);
-            let id = TypeId(self.out.nodes.len() as u32);
-            self.out.nodes.push(Node::Array { element, len });
-            element = id;
-        }
-        Node::Array {
-            element,
-            len: lens.pop().unwrap_or(0),
-        }
-    }
-
-    fn enumeration(
-        &mut self,
-        name: String,
-        size: Option<u64>,
-        underlying: TypeId,
-        node: gimli::EntriesTreeNode<'_, '_, Reader<'a>>,
-    ) -> Node {
-        let mut variants = Vec::new();
-        let mut negative = false;
-        let mut children = node.children();
-        while let Ok(Some(child)) = children.next() {
-            let e = child.entry();
-            if e.tag() != gimli::DW_TAG_enumerator {
-                continue;
-            }
-            let value = match e.attr_value(gimli::DW_AT_const_value) {
-                Some(AttributeValue::Sdata(n)) => n,
-                Some(v) => v.sdata_value().unwrap_or(0),
-                None => 0,
-            };
-            negative |= value < 0;
-            variants.push((self.name(e), value));
-        }
-        let signed = match self.out.node(underlying) {
-            Node::Int { signed, .. } => *signed,
-            _ => negative,
-        };
-        Node::Enum {
-            name,
-            size: size.unwrap_or(4) as u32,
-            signed,
-            variants,
-        }
-    }
-
-    fn members(
-        &mut self,
-        node: gimli::EntriesTreeNode<'_, '_, Reader<'a>>,
-        depth: u32,
-    ) -> Vec<Field> {
-        let mut out = Vec::new();
-        let mut children = node.children();
-        while let Ok(Some(child)) = children.next() {
-            let e = child.entry().clone();
-            match e.tag() {
-                // Members of a base class are found as if they were the class's own.
-                gimli::DW_TAG_member | gimli::DW_TAG_inheritance
-                    if e.attr_value(gimli::DW_AT_external).is_none() =>
-                {
-                    let bytes = number(&e, gimli::DW_AT_data_member_location).unwrap_or(0);
-                    let bits = number(&e, gimli::DW_AT_bit_size);
-                    let start = number(&e, gimli::DW_AT_data_bit_offset);
-                    out.push(Field {
-                        name: self.name(&e),
-                        ty: self.type_of(&e),
-                        bit_offset: start.unwrap_or(bytes * 8),
-                        bits: bits.and_then(|b| u32::try_from(b).ok()),
-                    });
-                }
-                tag if is_type(tag) && depth < MAX_DEPTH => self.ty(&e, child, depth + 1),
-                _ => {}
-            }
-        }
-        out
-    }
-}
-
-fn is_type(tag: gimli::DwTag) -> bool {
-    space_of(tag).is_some()
-        || matches!(
-            tag,
-            gimli::DW_TAG_pointer_type
-                | gimli::DW_TAG_reference_type
-                | gimli::DW_TAG_rvalue_reference_type
-                | gimli::DW_TAG_const_type
-                | gimli::DW_TAG_volatile_type
-                | gimli::DW_TAG_restrict_type
-                | gimli::DW_TAG_atomic_type
-                | gimli::DW_TAG_subroutine_type
-                | gimli::DW_TAG_array_type
-        )
 }
 
 impl TypeSource for UnitTypes {
@@ -604,8 +424,68 @@ mod tests {
         let types = UnitTypes::at(&elf, &DebugDirs::none(), f).unwrap();
         let signature = types.function(f).unwrap();
         assert!(!signature.params.is_empty());
-        let (_, ty) = &signature.params[0];
+        let ty = &signature.params[0].ty;
         assert!(matches!(types.ctype(types.resolve(*ty)), CType::Int { .. }));
         assert!(UnitTypes::at(&elf, &DebugDirs::none(), u64::MAX).is_none());
+    }
+
+    #[test]
+    fn places_at_the_start_are_those_of_the_compiler() {
+        let Some(path) = fixture::compile("types", "inlined.c", &["-g"]) else {
+            return;
+        };
+        let elf = Arc::new(ElfFile::open(&path).unwrap());
+        let index = SymbolIndex::new(Arc::clone(&elf), &DebugDirs::none());
+        let f = index.by_name("outer").remove(0).addr;
+        let types = UnitTypes::at(&elf, &DebugDirs::none(), f).unwrap();
+        let first = &types.function(f).unwrap().params[0];
+        let Place::At(pieces) = &first.place else {
+            panic!("{first:?}")
+        };
+        assert_eq!(
+            pieces[0].spot,
+            crate::symbols::dwarf::entry::Spot::Register(5)
+        );
+    }
+
+    #[test]
+    fn damaged_sections_never_panic() {
+        for (name, flags) in [
+            ("types-5", &["-g", "-gdwarf-5"][..]),
+            ("types-4", &["-g", "-gdwarf-4", "-fdebug-types-section"]),
+        ] {
+            let Some(path) = fixture::compile(name, "inlined.c", flags) else {
+                return;
+            };
+            let good = std::fs::read(&path).unwrap();
+            let elf = ElfFile::open(&path).unwrap();
+            let sections: Vec<_> = [
+                ".debug_info",
+                ".debug_abbrev",
+                ".debug_loclists",
+                ".debug_loc",
+            ]
+            .iter()
+            .filter_map(|n| elf.section(n))
+            .map(|s| s.offset as usize..(s.offset + s.size) as usize)
+            .collect();
+            let text = elf.section(".text").unwrap().vaddrs();
+            let mut seed = 7u32;
+            for _ in 0..200 {
+                let mut bytes = good.clone();
+                for range in sections.iter().chain(&sections) {
+                    seed = seed.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+                    bytes[range.start + seed as usize % range.len()] ^= (seed >> 24) as u8;
+                }
+                let elf = Arc::new(ElfFile::from_bytes(bytes, &path).unwrap());
+                for a in text.clone().step_by(64) {
+                    if let Some(types) = UnitTypes::at(&elf, &DebugDirs::none(), a) {
+                        for n in 0..types.nodes.len() as u32 {
+                            let _ = (types.size(TypeId(n)), types.members(TypeId(n)));
+                        }
+                    }
+                }
+            }
+        }
     }
 }
