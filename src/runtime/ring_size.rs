@@ -32,7 +32,7 @@ pub(super) fn bytes(own: u32, object: &Object) -> u32 {
             need(object).map_or(usual, |need| need.clamp(LEAST.min(usual), usual))
         }
         (0, pages) => pages.saturating_mul(page_size() as u64),
-        (own, _) => own.into(),
+        (own, _) => own,
     };
     want.clamp(page_size() as u64, MOST).next_power_of_two() as u32
 }
