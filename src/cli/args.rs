@@ -11,6 +11,7 @@ use clap::ArgMatches;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 
 use super::flags;
+use crate::env::Feature;
 use crate::runtime::output::{Buffering, Format};
 
 /// Where the program's text comes from.
@@ -117,6 +118,17 @@ pub enum Avoid {
     UprobeMulti,
 }
 
+impl Avoid {
+    /// The feature by its name in reports.
+    pub fn feature(self) -> Feature {
+        match self {
+            Avoid::KprobeMulti => Feature::KprobeMulti,
+            Avoid::KprobeSession => Feature::KprobeSession,
+            Avoid::UprobeMulti => Feature::UprobeMulti,
+        }
+    }
+}
+
 /// Parsed options.
 #[derive(Clone, Debug, Default)]
 pub struct Args {
@@ -132,6 +144,10 @@ pub struct Args {
     pub verbose: u8,
     /// `-p`
     pub pid: Option<u32>,
+    /// `--cgroup`
+    pub cgroups: Vec<String>,
+    /// `--container`
+    pub containers: Vec<String>,
     /// `-c`
     pub command: Option<String>,
     /// `--dwarf-pid`
@@ -230,6 +246,8 @@ pub fn parse(argv: &[OsString]) -> Result<Args, Refusal> {
         verbose: m.count("verbose"),
         pid: m.value("pid").map(pid).transpose()?,
         command: m.text("cmd"),
+        cgroups: m.texts("cgroup"),
+        containers: m.texts("container"),
         dwarf_pids: m.values("dwarf_pid").map(pid).collect::<Result<_, _>>()?,
         usdt_file_activation: m.is_set("usdt_file_activation"),
         probe_filter: m.text("probe_filter").map(filter).transpose()?,
@@ -339,6 +357,11 @@ impl<'a> Matches<'a> {
     fn values(&self, id: &str) -> impl Iterator<Item = &'a OsStr> + use<'a> {
         let all = self.0.get_many::<OsString>(id).unwrap_or_default();
         all.map(OsString::as_os_str)
+    }
+    fn texts(&self, id: &str) -> Vec<String> {
+        self.values(id)
+            .map(|v| v.to_string_lossy().into_owned())
+            .collect()
     }
     fn text(&self, id: &str) -> Option<String> {
         self.value(id).map(|v| v.to_string_lossy().into_owned())

@@ -71,6 +71,8 @@ pub static FLAGS: &[Row] = rows! {
     "Tracing" {
         pid 'p' "pid" One("PID"), "Trace this process only; ends when it does";
         cmd 'c' "cmd" One("COMMAND"), "Run COMMAND and trace it; ends when it does";
+        cgroup _ "cgroup" Many("PATH"), "Trace only what runs in this cgroup, or below it";
+        container _ "container" Many("ID"), "Trace only what runs in this container, by id or name";
         dwarf_pid _ "dwarf-pid" Many("PID"), "Unwind stacks of PID by its DWARF tables";
         usdt_file_activation _ "usdt-file-activation" Nothing, "Activate USDT semaphores by file";
         probe_filter _ "probe-filter" One("REGEX"), "Attach only the probes whose name matches";

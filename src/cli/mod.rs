@@ -12,6 +12,7 @@ mod info;
 pub(crate) mod input;
 pub(crate) mod list;
 pub mod run;
+mod scope;
 pub(crate) mod script;
 pub(crate) mod terminal;
 mod trials;
@@ -54,6 +55,10 @@ pub fn main(argv: &[OsString]) -> i32 {
     let script = args.search.as_deref().map(std::path::Path::new);
     if let Some(file) = script.filter(|path| path.is_file()) {
         args.program = Some(Program::File(file.to_owned()));
+    }
+    if let Err(e) = scope::settle(&mut args) {
+        complain(&format!("ERROR: {e}"));
+        return REFUSED;
     }
     dispatch(&args, argv)
 }
@@ -117,6 +122,7 @@ fn search(args: &Args) -> i32 {
     let env = HostEnv::new(HostOptions {
         functions: args.traceable_functions.clone(),
         btf: std::env::var_os("BPFTRACE_BTF").map(Into::into),
+        ..HostOptions::default()
     });
     let paths = match args.pid {
         Some(pid) => PathResolver::for_pid(pid),

@@ -10,7 +10,7 @@ use super::args::{Args, Engine, Mode, Stage as Dump};
 use super::imports::FileLoader;
 use super::input::Input;
 use super::terminal::{colour, complain, say};
-use super::{FAILED, REFUSED, run};
+use super::{FAILED, REFUSED, run, scope};
 use crate::compile::{self, Compiled, Observer, Stage};
 use crate::ctypes;
 use crate::diag::{Diagnostics, Severity, render};
@@ -57,7 +57,14 @@ pub fn main(input: Input, args: &Args) -> i32 {
     let env = Arc::new(HostEnv::new(HostOptions {
         functions: args.traceable_functions.clone(),
         btf: std::env::var_os("BPFTRACE_BTF").map(Into::into),
+        without: args.avoid.iter().map(|a| a.feature()).collect(),
     }));
+    if runs
+        && !args.quiet
+        && let Some(text) = args.pid.and_then(scope::elsewhere)
+    {
+        complain(&text);
+    }
     let mut dumps = Dumps::new(args);
     let cpid = child.as_ref().map(Child::pid);
     let text = input.text.clone();
@@ -229,6 +236,7 @@ fn script_options(args: &Args, env: &HostEnv, cpid: Option<u32>) -> sema::env::O
         positional,
         named,
         pid: args.pid,
+        cgroups: args.cgroups.clone(),
         cpid,
         unsafe_: args.allow_unsafe,
         warn_helpers: args.helper_warnings,

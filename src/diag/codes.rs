@@ -108,6 +108,7 @@ codes! {
     E0406 BadRate "an unusable period or frequency" "profile and interval take a positive number of hz, s, ms or us, at least 1 us.";
     E0407 BadTarget "a probe target is not usable" "The binary, address, length or mode in the attach point is not valid.";
     E0408 WrongProbeForBuiltin "a builtin does not exist in this kind of probe" "Arguments, return values and registers exist only in some kinds of probes.";
+    E0409 GoReturn "a return probe on a Go function" "Go moves the stacks of its goroutines and reads the return addresses on them; the one that the kernel puts there for a return probe makes the program crash. Probe the return instructions instead, which the message lists: there `reg(\"ax\")` is the first result. `--unsafe` attaches nevertheless.";
     E0420 AmbiguousName "a name means several functions" "Overloads and instances of a template share a qualified name. Paste one of the spellings, or put the name behind `cpp:` to probe all of them.";
     W0401 MissingProbe "an attach point does not exist" "It is skipped because `missing_probes` says so.";
 

@@ -18,6 +18,8 @@ pub struct HostOptions {
     pub btf: Option<PathBuf>,
     /// A list of traceable functions (`--traceable-functions`).
     pub functions: Option<PathBuf>,
+    /// Features that are taken to be missing (`--no-feature`).
+    pub without: Vec<Feature>,
 }
 
 /// This machine, each fact read once when first asked for.
@@ -99,6 +101,9 @@ impl HostEnv {
 
     /// Whether the kernel has a feature, with the reason where that cannot be found out.
     pub fn feature(&self, feature: Feature) -> &Answer {
+        if self.options.without.contains(&feature) {
+            return &Answer::No;
+        }
         self.features.ask(feature, || self.btf().cloned())
     }
 
@@ -183,6 +188,7 @@ mod tests {
         let host = HostEnv::new(HostOptions {
             btf: Some(PathBuf::new()),
             functions: Some(list),
+            ..HostOptions::default()
         });
         assert!(host.functions().unwrap().contains("nft_do"));
         assert!(host.btf().is_none() && host.btf_error().is_some());

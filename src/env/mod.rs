@@ -6,6 +6,7 @@
 
 pub mod bpf;
 pub mod btf;
+pub mod cgroup;
 pub mod fake;
 pub mod features;
 pub mod format;

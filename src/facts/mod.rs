@@ -21,7 +21,7 @@ use crate::env::format::FieldKind;
 use crate::env::{Btf, Env, Feature};
 use crate::object::TargetFile;
 use crate::sema::env::{
-    ArgField, ArgSource, Facts, FunctionQuery, Prototype, UsdtProbe, UserFunction,
+    ArgField, ArgSource, Facts, FunctionQuery, Prototype, UsdtProbe, UserCode, UserFunction,
 };
 use crate::source::{FileId, Span};
 use crate::symbols::dwarf::types::UnitTypes;
@@ -427,6 +427,14 @@ impl Facts for HostFacts<'_> {
 
     fn near_functions(&self, file: &TargetFile, query: FunctionQuery<'_>) -> Vec<String> {
         self.files.near_functions(file, query)
+    }
+
+    fn is_go(&self, file: &TargetFile, address: u64) -> bool {
+        self.files.is_go(file, address)
+    }
+
+    fn user_code(&self, file: &TargetFile, address: u64) -> Option<UserCode> {
+        self.files.code(file, address)
     }
 
     fn user_offset(&self, file: &TargetFile, address: u64) -> Option<u64> {

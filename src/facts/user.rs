@@ -10,13 +10,15 @@ use super::FactOptions;
 use crate::ctypes::model::NameSpace;
 use crate::env::wildcard;
 use crate::object::TargetFile;
-use crate::sema::env::{FunctionQuery, UsdtProbe, UserFunction};
+use crate::sema::env::{FunctionQuery, UsdtProbe, UserCode, UserFunction};
 use crate::sema::hir::ArgLocation;
 use crate::source::FileId;
+use crate::symbols::code;
 use crate::symbols::debuglink::DebugDirs;
 use crate::symbols::dwarf::types::UnitTypes;
 use crate::symbols::dwarf::{LineMatch, Lines};
 use crate::symbols::elf::{ElfFile, Kind, Table, string_at};
+use crate::symbols::golang;
 use crate::symbols::index::SymbolIndex;
 use crate::symbols::paths::PathResolver;
 use crate::symbols::target::{Match, Target};
@@ -166,6 +168,25 @@ impl Files {
             Match::None(near) => near,
             Match::One(_) | Match::Overloads(_) => Vec::new(),
         }
+    }
+
+    pub fn is_go(&self, file: &TargetFile, address: u64) -> bool {
+        self.index(file).is_some_and(|i| {
+            golang::has_go(i.elf())
+                && i.lookup(address)
+                    .is_none_or(|s| golang::is_go_name(&s.name))
+        })
+    }
+
+    pub fn code(&self, file: &TargetFile, address: u64) -> Option<UserCode> {
+        let index = self.index(file)?;
+        let function = index.lookup(address)?;
+        let found = code::instructions(index.elf(), function.addr, function.size)?;
+        Some(UserCode {
+            address: function.addr,
+            starts: found.starts,
+            returns: found.returns,
+        })
     }
 
     pub fn offset(&self, file: &TargetFile, address: u64) -> Option<u64> {

@@ -120,6 +120,7 @@ pub(super) const MAP_KINDS: &[(MapKind, &str)] = &[
     (MapKind::TaskStorage, "task_storage"),
     (MapKind::ArrayOfMaps, "array_of_maps"),
     (MapKind::HashOfMaps, "hash_of_maps"),
+    (MapKind::CgroupArray, "cgroup_array"),
 ];
 
 impl Display for Width {

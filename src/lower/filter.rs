@@ -24,6 +24,9 @@ impl Fx<'_, '_> {
         if probe.filter_pid {
             self.filter_pid();
         }
+        if probe.filter_cgroup {
+            self.filter_cgroup();
+        }
     }
 
     /// Goes on only where `a op b`.
@@ -42,10 +45,33 @@ impl Fx<'_, '_> {
         let Some(pid) = self.lw.program.config.pid_filter else {
             return;
         };
-        let id = self.b.call(helper::GET_CURRENT_PID_TGID, &[], Ty::Scalar);
+        let id = self.pid_tgid(false);
         let tgid = self.b.bin_imm(BinOp::Lshr, id, 32);
         let want = self.b.iconst(i64::from(pid));
         self.only_if(Cond::Eq, tgid, want);
+    }
+
+    /// Only tasks in one of the groups, or in a group below.
+    fn filter_cgroup(&mut self) {
+        let groups = self.lw.program.config.cgroups.len();
+        let map = self.lw.cgroups_map();
+        let inside = self.b.new_block();
+        for i in 0..groups {
+            let fd = self.b.map_fd(map);
+            let index = self.b.iconst(i as i64);
+            let under = self
+                .b
+                .call(helper::CURRENT_TASK_UNDER_CGROUP, &[fd, index], Ty::Scalar);
+            // Negative where the kernel cannot tell.
+            let under = self.b.ext(true, 32, under);
+            let one = self.b.iconst(1);
+            let next = self.b.new_block();
+            self.b.br(Cond::Eq, under, one, inside, next);
+            self.b.switch_to(next);
+        }
+        let zero = self.b.iconst(0);
+        self.leave(zero);
+        self.b.switch_to(inside);
     }
 
     /// Only the system calls of the table, of 64-bit processes.

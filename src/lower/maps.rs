@@ -190,6 +190,20 @@ pub(super) fn events_map() -> MapDef {
     }
 }
 
+/// The control groups that probes are limited to.
+pub(super) fn cgroups_map(groups: Vec<String>) -> MapDef {
+    MapDef {
+        name: "cgroups".into(),
+        kind: MapKind::CgroupArray,
+        key_size: 4,
+        value_size: 4,
+        max_entries: groups.len() as u32,
+        flags: 0,
+        init: None,
+        role: MapRole::Cgroups(groups),
+    }
+}
+
 /// The per-site failure counters.
 pub(super) fn counters_map(sites: u32) -> MapDef {
     MapDef {

@@ -167,6 +167,7 @@ pub struct Lower<'a> {
     /// Text tables by capacity of their entries, with their number.
     tables: HashMap<(call::tables::Table, u32), (MapId, u32)>,
     start_map: Option<MapId>,
+    cgroups_map: Option<MapId>,
     /// Tables of system calls, by their numbers.
     syscall_maps: HashMap<Vec<u16>, MapId>,
     unwind: Option<crate::object::unwind::Unwind>,
@@ -192,6 +193,7 @@ impl<'a> Lower<'a> {
             shared: HashMap::new(),
             tables: HashMap::new(),
             start_map: None,
+            cgroups_map: None,
             syscall_maps: HashMap::new(),
             unwind: None,
             error_event: None,
@@ -265,6 +267,17 @@ impl<'a> Lower<'a> {
             role: crate::object::MapRole::Start,
         });
         self.start_map = Some(id);
+        id
+    }
+
+    /// The control groups that probes are limited to.
+    fn cgroups_map(&mut self) -> MapId {
+        if let Some(id) = self.cgroups_map {
+            return id;
+        }
+        let groups = self.program.config.cgroups.clone();
+        let id = self.add_map(maps::cgroups_map(groups));
+        self.cgroups_map = Some(id);
         id
     }
 

@@ -112,6 +112,8 @@ pub enum MapKind {
     ArrayOfMaps,
     /// `BPF_MAP_TYPE_HASH_OF_MAPS`
     HashOfMaps,
+    /// `BPF_MAP_TYPE_CGROUP_ARRAY` (4.8); values are descriptors of groups.
+    CgroupArray,
 }
 
 impl MapKind {
@@ -167,6 +169,8 @@ pub enum MapRole {
     Start,
     /// Maps like this one, of any number of entries (5.10).
     Maps(MapId),
+    /// The control groups that probes are limited to, by their folders; filled by the loader.
+    Cgroups(Vec<String>),
     /// Anything else that programs keep for themselves.
     Internal,
 }

@@ -85,6 +85,7 @@ fn session(args: &Args, script: Option<Input>) -> Result<i32> {
     let env = Arc::new(HostEnv::new(HostOptions {
         functions: args.traceable_functions.clone(),
         btf: std::env::var_os("BPFTRACE_BTF").map(Into::into),
+        ..crate::env::HostOptions::default()
     }));
     let lacks = match args.engine {
         Engine::User => None,

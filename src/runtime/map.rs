@@ -5,7 +5,7 @@
 //! possible CPUs side by side.
 
 use std::collections::HashSet;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, AsRawFd as _};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::memory;
@@ -248,6 +248,15 @@ fn create_one(def: &MapDef, object: &Object, inner: Option<&Map>) -> Result<Map>
         let now = machine::nanoseconds(libc::CLOCK_BOOTTIME);
         map.update(&0u32.to_ne_bytes(), &now.to_ne_bytes())
             .with_context(|| format!("cannot fill map {}", def.name))?;
+    }
+    if let MapRole::Cgroups(paths) = &def.role {
+        for (i, path) in paths.iter().enumerate() {
+            let group = std::fs::File::open(path)
+                .with_context(|| format!("cannot open the cgroup {path}"))?;
+            let fd = group.as_fd().as_raw_fd().to_ne_bytes();
+            map.update(&(i as u32).to_ne_bytes(), &fd)
+                .with_context(|| format!("{path} is no cgroup of version 2"))?;
+        }
     }
     Ok(map)
 }

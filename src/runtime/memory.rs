@@ -55,6 +55,7 @@ pub fn bytes(def: &MapDef, entries: u32, cpus: usize) -> u64 {
         MapKind::ArrayOfMaps => each(n, POINTER),
         MapKind::HashOfMaps => each(n + cpus, HASH_ENTRY + key + value).saturating_add(buckets),
         MapKind::TaskStorage => 0,
+        MapKind::CgroupArray => each(n, POINTER),
     }
 }
 

@@ -8,9 +8,9 @@
 //! [`Session::run`] is all of it. The REPL calls the parts: [`attach`](Session::attach),
 //! [`poll`](Session::poll), [`detach`](Session::detach), [`finish`](Session::finish).
 
+mod attaching;
 mod lost_exit;
 
-use std::collections::HashSet;
 use std::io::Write;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::process::ExitStatus;
@@ -21,7 +21,7 @@ use lost_exit::LostExit;
 
 use super::attach::{self, Attacher, IterRun, Link, Release, special};
 use super::child::Child;
-use super::load::{LoadOptions, Loaded, Plan};
+use super::load::{LoadOptions, Loaded};
 use super::privilege;
 use super::ringbuf::RingBuf;
 use super::shared::SharedMaps;
@@ -31,7 +31,7 @@ use super::sys::wait::{Epoll, Signals, pidfd_open};
 use super::unwind::Unwinder;
 use crate::env::HostEnv;
 use crate::error::{Error, ErrorExt, ErrorKind, Result};
-use crate::object::{Attach, MissingProbes, Object};
+use crate::object::{Attach, Object};
 
 /// Records after which signals and ends are looked at again while more records wait.
 const BATCH: usize = 4096;
@@ -508,77 +508,6 @@ impl Session {
         attach::detach(std::mem::take(&mut self.links), self.options.release);
     }
 
-    /// Attaches everything that the script wants; returns how many probes are attached (those
-    /// that run instead are among them), and why the run is over already, if it is.
-    fn attach_all(&mut self, sink: &mut dyn Sink) -> Result<(usize, Option<Stop>)> {
-        let known: Vec<u32> = self
-            .pid()
-            .into_iter()
-            .chain(self.options.unwind.clone())
-            .collect();
-        self.look_at_all(&known)?;
-        let object = self.loaded.object.clone();
-        let mut attached = 0;
-        let mut grouped = HashSet::new();
-        for index in order(&object) {
-            if let Some(stop) = self.signals()? {
-                return Ok((attached.max(1), Some(stop)));
-            }
-            let point = &object.attach[index];
-            if is_on_demand(&point.attach) {
-                continue;
-            }
-            let shared = self.loaded.program(point.program).plan != Plan::Single;
-            if shared && !grouped.insert(point.program) {
-                continue;
-            }
-            if self.options.verbose {
-                eprintln!("Attaching '{}' probe", point.name);
-            }
-            let group: Vec<usize> = if shared {
-                let all = object.attach.iter().enumerate();
-                all.filter(|(_, p)| p.program == point.program && !is_on_demand(&p.attach))
-                    .map(|(i, _)| i)
-                    .collect()
-            } else {
-                vec![index]
-            };
-            let (links, failures) = self.attacher().attach_group(&group);
-            attached += links.iter().map(|l| l.points().len()).sum::<usize>();
-            self.links.extend(links);
-            // A wildcard may match what cannot be probed; the rest of it still stands.
-            let partial = shared && !failures.is_empty() && failures.len() < group.len();
-            if partial && failures.iter().all(|(i, _)| object.attach[*i].wildcard) {
-                let (first, e) = &failures[0];
-                let text = format!(
-                    "{} of {} matches of a wildcard cannot be attached, such as {}: {e}",
-                    failures.len(),
-                    group.len(),
-                    object.attach[*first].name
-                );
-                if object.config.missing_probes != MissingProbes::Ignore {
-                    sink.warning(&text)?;
-                }
-                continue;
-            }
-            for (i, e) in failures {
-                let point = &object.attach[i];
-                match object.config.missing_probes {
-                    MissingProbes::Error => {
-                        self.detach_all();
-                        return Err(missing(&point.name, &e));
-                    }
-                    MissingProbes::Warn => {
-                        sink.warning(&format!("Unable to attach probe: {}: {e}", point.name))?;
-                    }
-                    MissingProbes::Ignore => {}
-                }
-            }
-            self.start_iters(index)?;
-        }
-        Ok((attached, None))
-    }
-
     /// Runs the iterator that was attached last, or says where it is pinned.
     fn start_iters(&mut self, index: usize) -> Result<()> {
         let Attach::Iter { pin, .. } = &self.loaded.object.attach[index].attach else {
@@ -736,42 +665,6 @@ impl Drop for Session {
 /// Whether nothing but [`Session::run_once`] runs it.
 fn is_on_demand(attach: &Attach) -> bool {
     matches!(attach, Attach::Test(_) | Attach::Bench(_))
-}
-
-/// The order of attaching. Probes on functions and perf events go last to first: the kernel
-/// calls the one that came last first, so those on one function then run in the order of the
-/// script. What one pattern stands for is at different places and keeps its order, as do clocks
-/// and tracepoints.
-fn order(object: &Object) -> impl Iterator<Item = usize> {
-    let forward = |a: &Attach| {
-        matches!(
-            a,
-            Attach::Kprobe { ret: true, .. }
-                | Attach::Tracepoint { .. }
-                | Attach::Syscall { .. }
-                | Attach::RawTracepoint { .. }
-                | Attach::Profile(_)
-                | Attach::Interval(_)
-                | Attach::Watchpoint { .. }
-        )
-    };
-    let (events, functions): (Vec<_>, Vec<_>) =
-        (0..object.attach.len()).partition(|&i| forward(&object.attach[i].attach));
-    let patterns: Vec<_> = functions
-        .chunk_by(|&a, &b| object.attach[a].loc == object.attach[b].loc)
-        .rev()
-        .flatten()
-        .copied()
-        .collect();
-    patterns.into_iter().chain(events)
-}
-
-fn missing(name: &str, e: &Error) -> Error {
-    let text = format!(
-        "Unable to attach probe: {name}. If this is expected, set the 'missing_probes' config \
-         variable to 'warn'.\n  {e}"
-    );
-    Error::new(e.kind(), text)
 }
 
 /// A descriptor that shows the end of process `pid`, which may be given by any of its threads.

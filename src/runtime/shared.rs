@@ -52,7 +52,12 @@ impl SharedMaps {
 pub fn find(old: &Object, new: &Object, def: &MapDef) -> Option<MapId> {
     if matches!(
         def.role,
-        MapRole::Events | MapRole::Counters | MapRole::Scratch | MapRole::Data | MapRole::Internal
+        MapRole::Events
+            | MapRole::Counters
+            | MapRole::Scratch
+            | MapRole::Data
+            | MapRole::Cgroups(_)
+            | MapRole::Internal
     ) {
         return None;
     }

@@ -151,6 +151,7 @@ impl Loaded {
             compile: hir::Config {
                 warn_helpers: cx.options.warn_helpers,
                 pid_filter: cx.options.pid,
+                cgroups: cx.options.cgroups.clone(),
                 pid_ns: cx.options.pid_ns,
                 ..Default::default()
             },

@@ -74,6 +74,17 @@ pub struct UserFunction {
     pub offset: u64,
 }
 
+/// The instructions of a user function.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct UserCode {
+    /// Its address in the file.
+    pub address: u64,
+    /// Where its instructions begin, from there, ascending.
+    pub starts: Vec<u64>,
+    /// Those of them that return.
+    pub returns: Vec<u64>,
+}
+
 /// A static probe of a user program.
 #[derive(Clone, Debug, PartialEq)]
 pub struct UsdtProbe {
@@ -209,6 +220,17 @@ pub trait Facts {
         Vec::new()
     }
 
+    /// Whether the function at an address of a program file is, or may be, Go code.
+    fn is_go(&self, file: &TargetFile, address: u64) -> bool {
+        false
+    }
+
+    /// The function that an address of a program file is in; `None` if it is in none, or if its
+    /// instructions cannot be told apart.
+    fn user_code(&self, file: &TargetFile, address: u64) -> Option<UserCode> {
+        None
+    }
+
     /// The file offset of an address of a program file.
     fn user_offset(&self, file: &TargetFile, address: u64) -> Option<u64> {
         None
@@ -277,6 +299,8 @@ pub struct Options {
     /// `-p`: events of other processes do not run probes. (`-c` does not limit events: what
     /// the command starts is of interest, too.)
     pub pid: Option<u32>,
+    /// `--cgroup`, `--container`: folders of the control groups in one of which a task must be.
+    pub cgroups: Vec<String>,
     /// Process id of the command of `-c`.
     pub cpid: Option<u32>,
     /// `--unsafe`

@@ -62,6 +62,8 @@ pub struct Config {
     pub warn_helpers: bool,
     /// Only this process is traced (`-p`), where the attachment itself does not filter.
     pub pid_filter: Option<u32>,
+    /// Only tasks in one of these control groups are traced.
+    pub cgroups: Vec<String>,
     /// Device and inode of rtrace's pid namespace where it is not the initial one: `pid` and
     /// `tid` are those of this namespace.
     pub pid_ns: Option<(u64, u64)>,
@@ -77,6 +79,7 @@ impl Default for Config {
             possible_cpus: 1,
             warn_helpers: false,
             pid_filter: None,
+            cgroups: Vec::new(),
             pid_ns: None,
         }
     }
@@ -163,6 +166,8 @@ pub struct Probe {
     pub default_return: i32,
     /// Whether the program must check [`Config::pid_filter`] itself.
     pub filter_pid: bool,
+    /// Whether the program must check [`Config::cgroups`].
+    pub filter_cgroup: bool,
     /// The probe in the script.
     pub loc: Loc,
 }

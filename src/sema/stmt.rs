@@ -65,6 +65,7 @@ impl<'a> Checker<'a> {
             body,
             default_return: unit.cx.default_return,
             filter_pid: unit.cx.filter_pid && self.config.pid_filter.is_some(),
+            filter_cgroup: unit.cx.provider.is_of_a_task() && !self.config.cgroups.is_empty(),
             loc,
         }
     }

@@ -3,6 +3,7 @@
 //! A leaf: it knows files and names, never a process, a probe of a script or the kernel.
 
 pub mod cache;
+pub mod code;
 pub mod debuglink;
 pub mod demangle;
 pub mod disk_cache;
@@ -11,6 +12,7 @@ pub mod elf;
 #[cfg(test)]
 pub(crate) mod fixture;
 pub mod glob;
+pub mod golang;
 pub mod index;
 pub mod paths;
 pub mod perfmap;

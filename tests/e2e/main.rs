@@ -7,9 +7,12 @@
 mod kernel;
 mod support;
 
+mod attaching;
 mod cpp;
 mod ending;
 mod functions;
+mod golang;
+mod groups;
 mod hello;
 mod node;
 mod programs;

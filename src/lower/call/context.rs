@@ -14,7 +14,13 @@ fn nullary(fx: &mut Fx<'_, '_>, id: HelperId) -> Value {
     fx.b.call(id, &[], Ty::Scalar)
 }
 
-/// The two halves of the current task's number: thread group in the high word.
+impl Fx<'_, '_> {
+    /// The two halves of the current task's number: thread group in the high word.
+    pub(in super::super) fn pid_tgid(&mut self, initial: bool) -> Value {
+        pid_tgid(self, initial)
+    }
+}
+
 fn pid_tgid(fx: &mut Fx<'_, '_>, initial: bool) -> Value {
     match fx.lw.program.config.pid_ns {
         Some((dev, ino)) if !initial => {

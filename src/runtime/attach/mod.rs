@@ -45,6 +45,11 @@ pub struct Attacher<'a> {
     pub pid: Option<u32>,
 }
 
+/// Attach points from which on threads pay.
+const PARALLEL: usize = 8;
+/// Threads that attach: they wait rather than work, so they may be more than the CPUs.
+const THREADS: usize = 8;
+
 /// Attaches several attach points of one program by as few links as it takes.
 type AttachShared<'a> = dyn Fn(&Attacher<'_>, &[usize]) -> Result<Vec<Link>> + 'a;
 
@@ -124,7 +129,31 @@ impl<'a> Attacher<'a> {
         }
     }
 
+    /// Attaches one by one; by several threads where there are many: the kernel waits for itself
+    /// at each (grace periods), and waits overlap.
     fn attach_each(&self, indices: &[usize]) -> (Vec<Link>, Vec<Failure>) {
+        if indices.len() < PARALLEL {
+            return self.attach_in_turn(indices);
+        }
+        let parts: Vec<_> = std::thread::scope(|scope| {
+            let workers: Vec<_> = indices
+                .chunks(indices.len().div_ceil(THREADS))
+                .map(|part| scope.spawn(move || self.attach_in_turn(part)))
+                .collect();
+            workers
+                .into_iter()
+                .map(|w| w.join().unwrap_or_else(|p| std::panic::resume_unwind(p)))
+                .collect()
+        });
+        let (mut links, mut failures) = (Vec::new(), Vec::new());
+        for (l, f) in parts {
+            links.extend(l);
+            failures.extend(f);
+        }
+        (links, failures)
+    }
+
+    fn attach_in_turn(&self, indices: &[usize]) -> (Vec<Link>, Vec<Failure>) {
         let (mut links, mut failures) = (Vec::new(), Vec::new());
         for &i in indices {
             match self.attach(i) {

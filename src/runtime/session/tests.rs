@@ -3,7 +3,9 @@
 use std::process::Command;
 use std::time::{Duration, Instant};
 
+use super::attaching::order;
 use super::*;
+use crate::object::MissingProbes;
 use crate::object::{ProgramType, Rate};
 use crate::runtime::MapAccess;
 use crate::runtime::testing::{

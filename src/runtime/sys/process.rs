@@ -26,6 +26,40 @@ pub fn effective_user() -> u32 {
     unsafe { libc::geteuid() }
 }
 
+/// Raises the number of files that this process may open to what `more` files need, as far as it
+/// may. What it may not shows when the files are opened.
+pub fn allow_descriptors(more: usize) {
+    /// What a process has anyway, or opens besides.
+    const OTHERS: u64 = 256;
+    let mut limit = libc::rlimit {
+        rlim_cur: 0,
+        rlim_max: 0,
+    };
+    // SAFETY: `limit` outlives the call.
+    if unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &mut limit) } != 0 {
+        return;
+    }
+    let wanted = more as u64 + OTHERS;
+    if limit.rlim_cur >= wanted {
+        return;
+    }
+    let highest = libc::rlimit {
+        rlim_cur: wanted,
+        rlim_max: limit.rlim_max.max(wanted),
+    };
+    // More than the hard limit takes CAP_SYS_RESOURCE.
+    let up_to_hard = libc::rlimit {
+        rlim_cur: wanted.min(limit.rlim_max),
+        rlim_max: limit.rlim_max,
+    };
+    // SAFETY: both outlive the calls.
+    unsafe {
+        if libc::setrlimit(libc::RLIMIT_NOFILE, &highest) != 0 {
+            let _ = libc::setrlimit(libc::RLIMIT_NOFILE, &up_to_hard);
+        }
+    }
+}
+
 /// The groups of the user `name`, whose own is `gid`; that one alone if nobody has this name.
 pub fn groups_of(name: &str, gid: u32) -> Vec<u32> {
     /// Most groups that are asked for: `NGROUPS_MAX`.

@@ -241,6 +241,21 @@ impl Provider {
         }
     }
 
+    /// Whether its events happen to a task that a filter can look at. An `interval` is the
+    /// script's own clock.
+    pub fn is_of_a_task(self) -> bool {
+        !matches!(
+            self,
+            Provider::Begin
+                | Provider::End
+                | Provider::SelfSignal
+                | Provider::Test
+                | Provider::Bench
+                | Provider::Interval
+                | Provider::Iter
+        )
+    }
+
     /// What `probetype` gives.
     pub fn type_name(self) -> &'static str {
         match self {

@@ -151,6 +151,12 @@ fn at_address(
     };
     let ret = ap.provider == Provider::Uretprobe;
     let name = format!("{}:{shown}:0x{address:x}", ap.provider.name());
+    if ret && refuse_go(ex, ap, file, shown, &format!("0x{address:x}"), address) {
+        return true;
+    }
+    if within_instruction(ex, ap, file, &name, address) {
+        return true;
+    }
     let cx = context(ap, file, address);
     ex.attach(ap, name, attach(file, offset, ret), cx);
     true
@@ -191,6 +197,17 @@ fn functions(
             ex.error(Code::BadOffset, ap.span, text);
             continue;
         }
+        let shown_name = format!("{}:{shown}:{}+{at}", ap.provider.name(), f.name);
+        if at > 0 && within_instruction(ex, ap, file, &shown_name, f.address + at) {
+            continue;
+        }
+        if ret && refuse_go(ex, ap, file, shown, &f.name, f.address) {
+            if pattern_wild {
+                // One refusal stands for all.
+                break;
+            }
+            continue;
+        }
         let mut cx = context(ap, file, f.address + at);
         if ex.usage.args {
             arguments(ex, &mut cx, file, &f, shown, ret || at > 0);
@@ -209,6 +226,72 @@ fn functions(
         ex.attach_as(ap, name, place, cx, wild, !ret && at == 0);
     }
     any
+}
+
+/// Refuses a place that is not the start of an instruction: the program would run into half of
+/// one. Says nothing where instructions cannot be told apart.
+fn within_instruction(
+    ex: &mut Expander<'_, '_>,
+    ap: &Ap,
+    file: &TargetFile,
+    name: &str,
+    address: u64,
+) -> bool {
+    if ex.cx.options.unsafe_ {
+        return false;
+    }
+    let Some(code) = ex.cx.facts.user_code(file, address) else {
+        return false;
+    };
+    let at = address - code.address;
+    let Err(next) = code.starts.binary_search(&at) else {
+        return false;
+    };
+    let text = format!("{name} is in the middle of an instruction");
+    let mut hint = "instructions of this function start at".to_owned();
+    for start in code.starts[next.saturating_sub(1)..].iter().take(2) {
+        hint.push_str(&format!(" +{start}"));
+    }
+    ex.diags
+        .push(Diagnostic::error(Code::BadOffset, ap.span, text).hint(hint));
+    true
+}
+
+/// Most return instructions that a refusal lists.
+const MAX_RETURNS: usize = 8;
+
+/// Refuses a return probe on a Go function and says what to probe instead.
+fn refuse_go(
+    ex: &mut Expander<'_, '_>,
+    ap: &Ap,
+    file: &TargetFile,
+    shown: &str,
+    name: &str,
+    address: u64,
+) -> bool {
+    if ex.cx.options.unsafe_ || !ex.cx.facts.is_go(file, address) {
+        return false;
+    }
+    let text = format!("uretprobe would crash {shown}: {name} is Go code");
+    let mut hint = "Go moves its stacks and finds a return address that is not its own; \
+                    probe where the function returns instead"
+        .to_owned();
+    if let Some(code) = ex.cx.facts.user_code(file, address)
+        && code.address == address
+        && !code.returns.is_empty()
+    {
+        for at in code.returns.iter().take(MAX_RETURNS) {
+            hint.push_str(&format!("\n    uprobe:{shown}:\"{name}+{at}\""));
+        }
+        if code.returns.len() > MAX_RETURNS {
+            let more = code.returns.len() - MAX_RETURNS;
+            hint.push_str(&format!("\n    and {more} more"));
+        }
+        hint.push_str("\nwhere reg(\"ax\") is the first result");
+    }
+    ex.diags
+        .push(Diagnostic::error(Code::GoReturn, ap.span, text).hint(hint));
+    true
 }
 
 /// Most functions that an ambiguous name lists.

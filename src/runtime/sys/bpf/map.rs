@@ -33,6 +33,7 @@ fn map_type(kind: MapKind) -> lib::bpf_map_type {
         MapKind::TaskStorage => lib::BPF_MAP_TYPE_TASK_STORAGE,
         MapKind::ArrayOfMaps => lib::BPF_MAP_TYPE_ARRAY_OF_MAPS,
         MapKind::HashOfMaps => lib::BPF_MAP_TYPE_HASH_OF_MAPS,
+        MapKind::CgroupArray => lib::BPF_MAP_TYPE_CGROUP_ARRAY,
     }
 }
 
