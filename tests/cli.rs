@@ -56,7 +56,7 @@ fn formats_are_checked() {
     assert_eq!(
         (err.as_str(), code),
         (
-            "ERROR: Invalid output format \"xml\"\nValid formats: 'text', 'json'\n",
+            "ERROR: Invalid output format \"xml\"\nValid formats: 'text', 'json', 'folded', 'flame', 'pprof'\n",
             1
         )
     );

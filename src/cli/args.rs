@@ -389,8 +389,12 @@ fn format(value: Option<&OsStr>) -> Result<Format, Refusal> {
     match value.map(OsStr::as_bytes) {
         None | Some(b"text") => Ok(Format::Text),
         Some(b"json") => Ok(Format::Json),
+        Some(b"folded") => Ok(Format::Folded),
+        Some(b"flame") => Ok(Format::Flame),
+        Some(b"pprof") => Ok(Format::Pprof),
         Some(other) => Err(Refusal::new(format!(
-            "ERROR: Invalid output format \"{}\"\nValid formats: 'text', 'json'",
+            "ERROR: Invalid output format \"{}\"\nValid formats: 'text', 'json', 'folded', \
+             'flame', 'pprof'",
             String::from_utf8_lossy(other)
         ))),
     }
@@ -585,7 +589,8 @@ mod tests {
             ),
             (
                 &["-f", "xml"],
-                "ERROR: Invalid output format \"xml\"\nValid formats: 'text', 'json'",
+                "ERROR: Invalid output format \"xml\"\nValid formats: 'text', 'json', 'folded', \
+                 'flame', 'pprof'",
                 false,
             ),
             (

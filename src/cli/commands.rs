@@ -1,4 +1,4 @@
-//! Subcommands: `explain`, `check`, `fmt`, `doctor`.
+//! Subcommands: `explain`, `check`, `fmt`, `doctor`, `flame`.
 //!
 //! A word is a subcommand only as the first argument; a script of that name runs as `./check`.
 
@@ -7,7 +7,7 @@ use std::path::Path;
 
 use super::input::{self, Input};
 use super::terminal::{colour, complain, say};
-use super::{REFUSED, info};
+use super::{REFUSED, flame, info};
 use crate::compile;
 use crate::ctypes;
 use crate::diag::{Code, render};
@@ -22,6 +22,7 @@ pub fn run(name: &OsStr, rest: &[OsString]) -> Option<i32> {
         "check" => check,
         "fmt" => format,
         "doctor" => |_| info::doctor(),
+        "flame" => flame::run,
         _ => return None,
     };
     Some(run(rest))

@@ -85,7 +85,7 @@ pub static FLAGS: &[Row] = rows! {
     }
     "Output" {
         output 'o' "output" One("FILE"), "Write output to FILE, messages stay on standard error";
-        format 'f' _ One("FORMAT"), "text or json";
+        format 'f' _ One("FORMAT"), "text, json; folded, flame or pprof: the stacks of maps";
         buffering 'B' _ One("MODE"), "line, full or none (default: line)";
         quiet 'q' "quiet" Nothing, "Do not tell when probes are attached";
         warnings 'k' "warnings" Count, "Warn when reading memory or a map fails";
@@ -150,6 +150,7 @@ pub fn help() -> String {
            rtrace [options] -            program from standard input\n  \
            rtrace [options] [-i FILE]    a session on the terminal\n  \
            rtrace -l [SEARCH|FILE]       list probes\n  \
+           rtrace flame [options]        profile, and draw a flame graph\n  \
            rtrace explain CODE | check FILE... | fmt FILE... | doctor\n\n\
          Parameters are $1, $2, ...; after `--` also --name=value for getopt().\n",
     );

@@ -14,10 +14,9 @@ use crate::env::{Env, kallsyms::Function};
 use crate::symbols::debuglink::DebugDirs;
 use crate::symbols::dwarf::types::UnitTypes;
 use crate::symbols::elf::ElfFile;
-use crate::symbols::glob::Glob;
 use crate::symbols::index::SymbolIndex;
 use crate::symbols::paths::PathResolver;
-use crate::symbols::target::{Match, Target};
+use crate::symbols::target::{Candidate, Match, Target};
 use crate::symbols::targets::TargetPath;
 use crate::symbols::usdt;
 
@@ -364,34 +363,23 @@ impl Lister<'_> {
         };
         let readable = name.strip_prefix("cpp:");
         let pattern = readable.unwrap_or(name).trim_matches('"');
-        // A name with scopes can only be a demangled one.
-        let readable = (readable.is_some() || pattern.contains("::")).then(|| {
-            let all = format!("{pattern}{}", if pattern.contains('(') { "" } else { "*" });
-            Target::cpp(&all)
-        });
-        let pattern = Glob::new(pattern);
         for TargetPath { shown, path } in self.paths.files(target) {
             match SymbolIndex::open(&path, &DebugDirs::system()) {
-                Ok(index) if let Some(target) = &readable => {
-                    let found = match target.find(&index) {
-                        Match::One(c) => vec![c],
-                        Match::Overloads(all) => all,
-                        Match::None(_) => Vec::new(),
-                    };
-                    let names: BTreeSet<String> = found.into_iter().map(|c| c.spelling).collect();
-                    for name in names {
+                Ok(index) if readable.is_some() => {
+                    for name in spellings(&index, pattern) {
                         line(out, format_args!("{provider}:{shown}:cpp:\"{name}\""));
                     }
                 }
                 Ok(index) => {
-                    let names: BTreeMap<String, u64> = index
-                        .matching(&pattern)
-                        .into_iter()
-                        .map(|s| (s.name.into_owned(), s.addr))
-                        .collect();
                     let mut units = Vec::new();
-                    for (name, addr) in names {
-                        line(out, format_args!("{provider}:{shown}:{name}"));
+                    for (symbol, (addr, readable)) in symbols(&index, pattern) {
+                        match readable {
+                            // As a comment, so that the line can be pasted.
+                            Some(name) => {
+                                line(out, format_args!("{provider}:{shown}:{symbol} // {name}"));
+                            }
+                            None => line(out, format_args!("{provider}:{shown}:{symbol}")),
+                        }
                         if self.verbose {
                             parameters(&index, addr, &mut units, out);
                         }
@@ -451,6 +439,34 @@ impl Lister<'_> {
                 line(out, format_args!("{keyword} {name}"));
             }
         }
+    }
+}
+
+/// Readable names that match a pattern, which may leave out parameters.
+fn spellings(index: &SymbolIndex, pattern: &str) -> BTreeSet<String> {
+    let all = format!("{pattern}{}", if pattern.contains('(') { "" } else { "*" });
+    let found = candidates(Target::cpp(&all).find(index));
+    found.into_iter().map(|c| c.spelling).collect()
+}
+
+/// Symbols that match a pattern by themselves or by their readable names: their addresses, and
+/// the readable name if it is another.
+fn symbols(index: &SymbolIndex, pattern: &str) -> BTreeMap<String, (u64, Option<String>)> {
+    let mut all = BTreeMap::new();
+    for c in candidates(Target::with_clones(pattern).find(index)) {
+        for place in c.places {
+            let readable = (place.symbol != c.spelling).then(|| c.spelling.clone());
+            all.insert(place.symbol, (place.addr, readable));
+        }
+    }
+    all
+}
+
+fn candidates(found: Match) -> Vec<Candidate> {
+    match found {
+        Match::One(c) => vec![c],
+        Match::Overloads(all) => all,
+        Match::None(_) => Vec::new(),
     }
 }
 

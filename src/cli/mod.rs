@@ -7,6 +7,7 @@
 pub mod args;
 mod commands;
 pub mod flags;
+mod flame;
 pub mod imports;
 mod info;
 pub(crate) mod input;

@@ -16,10 +16,10 @@ use crate::env::machine::wall_clock_offset;
 use crate::env::{Env as _, HostEnv};
 use crate::error::{ErrorExt as _, Result};
 use crate::interp::engine::{self, Wake};
-use crate::object::{Attach, Object};
+use crate::object::{Attach, Object, SymbolNames};
 use crate::runtime::child::Child;
 use crate::runtime::event::{Options as PrintOptions, Printer};
-use crate::runtime::output::{Clocks, Names, SystemSymbols, Writer};
+use crate::runtime::output::{Clocks, Format, Names, SystemSymbols, Writer};
 use crate::runtime::session::{Options, Session};
 use crate::runtime::sink::Sink as _;
 use crate::runtime::symbolize::UserOptions;
@@ -37,6 +37,10 @@ pub fn run(object: Object, args: &Args, env: Arc<HostEnv>, child: Option<Child>)
     if args.mode == Mode::Run && !object.attach.iter().any(|a| runs(&a.attach)) {
         complain("ERROR: No probes attached; use --test to run test probes.");
         return FAILED;
+    }
+    if args.format == Format::Pprof && args.output.is_none() && std::io::stdout().is_terminal() {
+        complain("ERROR: pprof files are no text for a terminal; use -o FILE.");
+        return REFUSED;
     }
     let object = Arc::new(object);
     if args.engine == Engine::User
@@ -117,8 +121,14 @@ pub(crate) fn print_options(args: &Args, terminal: bool) -> PrintOptions {
 pub(crate) fn names(object: &Object, args: &Args) -> Names {
     let mut dirs = DebugDirs::system();
     dirs.roots.splice(0..0, args.debuginfo.iter().cloned());
+    let form = match object.config.symbol_names {
+        SymbolNames::Full => Form::Full,
+        SymbolNames::NoReturn => Form::Signature,
+        SymbolNames::NoParams => Form::Name,
+        SymbolNames::NoTemplateArgs => Form::Qualified,
+    };
     let symbols = SystemSymbols::new(UserOptions {
-        demangle: object.config.demangle.then_some(Form::Full),
+        demangle: object.config.demangle.then_some(form),
         lines: object.config.show_debug_info,
         dirs,
     });
@@ -170,7 +180,6 @@ fn interpret(
 mod tests {
     use super::*;
     use crate::object::{Event, EventKind, FieldLayout, Layout, Loc, ProgramType};
-    use crate::runtime::output::Format;
     use crate::runtime::testing;
 
     /// A script that prints 7, then exits with code 3.

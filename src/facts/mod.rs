@@ -437,6 +437,15 @@ impl Facts for HostFacts<'_> {
         self.files.code(file, address)
     }
 
+    fn why_absent(
+        &self,
+        file: &TargetFile,
+        query: FunctionQuery<'_>,
+        probe: &str,
+    ) -> Option<String> {
+        self.files.why_absent(file, query, probe)
+    }
+
     fn user_offset(&self, file: &TargetFile, address: u64) -> Option<u64> {
         self.files.offset(file, address)
     }

@@ -13,6 +13,7 @@ use crate::object::TargetFile;
 use crate::sema::env::{FunctionQuery, UsdtProbe, UserCode, UserFunction};
 use crate::sema::hir::ArgLocation;
 use crate::source::FileId;
+use crate::symbols::absent;
 use crate::symbols::code;
 use crate::symbols::debuglink::DebugDirs;
 use crate::symbols::dwarf::types::UnitTypes;
@@ -187,6 +188,16 @@ impl Files {
             starts: found.starts,
             returns: found.returns,
         })
+    }
+
+    pub fn why_absent(
+        &self,
+        file: &TargetFile,
+        query: FunctionQuery<'_>,
+        probe: &str,
+    ) -> Option<String> {
+        let index = self.index(file)?;
+        absent::explain(&index, &target(query), &self.dirs, probe)
     }
 
     pub fn offset(&self, file: &TargetFile, address: u64) -> Option<u64> {

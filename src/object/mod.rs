@@ -295,7 +295,6 @@ impl Object {
     /// Whether anything it prints may hold addresses of a process by name.
     pub fn names_user_code(&self) -> bool {
         let in_map = |m: &MapDef| match &m.role {
-            MapRole::Stacks { .. } => true,
             MapRole::User(u) => {
                 let value = match &u.value {
                     MapValue::Plain(value) => Some(value),
@@ -308,10 +307,24 @@ impl Object {
         let in_event = |e: &Event| match &e.kind {
             EventKind::Printf { args, .. } => args.iter().any(|a| a.layout.names_user_code()),
             EventKind::Print { value } => value.layout.names_user_code(),
+            EventKind::Value(layout) => layout.names_user_code(),
             _ => false,
         };
         self.maps.iter().any(in_map) || self.events.iter().any(in_event)
     }
+}
+
+/// How much of a demangled name is shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SymbolNames {
+    /// Everything.
+    Full,
+    /// No return type, which instances of templates have.
+    NoReturn,
+    /// No return type and no parameters.
+    NoParams,
+    /// Nothing but the qualified name.
+    NoTemplateArgs,
 }
 
 /// What the configuration says about run time.
@@ -325,6 +338,8 @@ pub struct RunConfig {
     pub print_maps_on_exit: bool,
     /// Demangle C++ and Rust names.
     pub demangle: bool,
+    /// How much of a demangled name is shown.
+    pub symbol_names: SymbolNames,
     /// Print source lines and inlined frames of stacks.
     pub show_debug_info: bool,
     /// Appended to strings that were cut: those that fill their capacity without a NUL, and
@@ -349,6 +364,7 @@ impl Default for RunConfig {
             perf_rb_pages: 0,
             print_maps_on_exit: true,
             demangle: true,
+            symbol_names: SymbolNames::Full,
             show_debug_info: false,
             str_trunc_trailer: "..".into(),
             max_strlen: 1024,

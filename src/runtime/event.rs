@@ -18,10 +18,12 @@ use super::map::MapAccess;
 use super::output::mapprint::{self, Selection};
 use super::output::names::push_display;
 use super::output::pcap::Captures;
+use super::output::profile::{Collector, flame, folded, pprof};
 use super::output::report::{Level, Reporter, site_text};
 use super::output::value::{self, Malformed, Value, u32_at, u64_at};
 use super::output::{Format, Names, Scope, Writer, json, printf, text, time};
 use super::sink::{Flow, Sink};
+use super::symbolize::Change;
 use crate::error::{Error, ErrorKind, Result};
 use crate::object::{
     Event, EventKind, FieldLayout, Loc, MapId, Object, RECORD_HEADER, Site, SiteKind, Stream,
@@ -31,7 +33,7 @@ use crate::object::{
 /// How a [`Printer`] prints.
 #[derive(Clone, Copy, Debug)]
 pub struct Options {
-    /// Text or JSON.
+    /// Text, JSON, or a profile.
     pub format: Format,
     /// Print warnings at all.
     pub warnings: bool,
@@ -73,6 +75,8 @@ pub struct Printer<'o> {
     /// Runtime errors that were reported.
     failures: u64,
     captures: Captures,
+    /// Stacks, if they are the output.
+    stacks: Collector,
 }
 
 impl<'o> Printer<'o> {
@@ -95,6 +99,7 @@ impl<'o> Printer<'o> {
             losses: Losses::new(object),
             failures: 0,
             captures: Captures::default(),
+            stacks: Collector::default(),
         }
     }
 
@@ -175,13 +180,18 @@ impl<'o> Printer<'o> {
                     top: *top,
                     div: *div,
                 };
+                let drawn = self.options.format.is_profile()
+                    && self
+                        .stacks
+                        .print(&mut scope, *map, user, &entries, select)?;
                 if json {
                     mapprint::as_json(&mut scope, user, &entries, select, out)?;
-                } else {
+                } else if !drawn {
                     mapprint::as_text(&mut scope, user, &entries, select, out)?;
                 }
             }
             EventKind::Clear(map) => {
+                self.stacks.clear(*map);
                 self.zeroed.remove(map);
                 maps.clear(*map)?;
             }
@@ -191,6 +201,7 @@ impl<'o> Printer<'o> {
                 if scalar && !mapprint::snapshot(self.object, *map, maps, false)?.is_empty() {
                     self.zeroed.insert(*map);
                 }
+                self.stacks.clear(*map);
                 maps.zero(*map)?;
             }
             EventKind::Time(format) => {
@@ -249,10 +260,8 @@ impl<'o> Printer<'o> {
         };
         let text = std::mem::take(&mut self.scratch);
         match self.options.format {
-            Format::Text => {
-                self.complain(|r, out| r.at(level, loc, &text, None, &[], out))?;
-            }
             Format::Json => self.json_message(kind, &text, None, loc),
+            _ => self.complain(|r, out| r.at(level, loc, &text, None, &[], out))?,
         }
         self.scratch = text;
         Ok(())
@@ -397,15 +406,54 @@ impl<'o> Printer<'o> {
                 maps,
                 terminal: self.options.terminal && !json,
             };
+            let drawn = self.options.format.is_profile()
+                && self
+                    .stacks
+                    .print(&mut scope, id, user, &entries, Selection::ALL)?;
             let out = self.writer.buffer();
+            let before = out.len();
             if json {
                 mapprint::as_json(&mut scope, user, &entries, Selection::ALL, out)?;
-            } else {
+            } else if !drawn {
                 mapprint::as_text(&mut scope, user, &entries, Selection::ALL, out)?;
             }
+            self.set_aside(before);
             self.writer.wrote()?;
         }
         Ok(())
+    }
+
+    /// Where the output is a profile, what was printed besides goes to the error stream.
+    fn set_aside(&mut self, before: usize) {
+        if self.options.format.is_profile() {
+            let text = self.writer.buffer().split_off(before);
+            // Nobody can be told that the error stream does not work.
+            let _ = self.errors.write_all(&text);
+        }
+    }
+
+    /// Writes the profile, if it is the output.
+    fn write_profile(&mut self) -> Result<()> {
+        if !self.options.format.is_profile() {
+            return Ok(());
+        }
+        let object = self.object;
+        let name = |id| mapprint::user_map(object, id).map_or_else(String::new, |u| u.name.clone());
+        let profile = std::mem::take(&mut self.stacks).finish(name);
+        if profile.is_empty() {
+            self.message(
+                Level::Warning,
+                "no stacks to draw: no map that counts by stack, as in @[ustack] = count(), has \
+                 entries.",
+            )?;
+        }
+        let out = self.writer.buffer();
+        match self.options.format {
+            Format::Flame => flame::write(&profile, "rtrace", out)?,
+            Format::Pprof => pprof::write(&profile, out)?,
+            _ => folded::write(&profile, out)?,
+        }
+        self.writer.wrote()
     }
 
     /// Tells of events that were lost since the last time.
@@ -448,16 +496,30 @@ impl<'o> Printer<'o> {
         {
             self.loss_message(&loss)?;
         }
-        if total > 0 && self.options.format == Format::Text {
+        if total > 0 && self.options.format != Format::Json {
             let total = format!("Total lost event count: {total}");
             self.complain(|r, out| r.plain(Level::Warning, total.as_bytes(), out))?;
         }
         Ok(())
     }
 
+    /// Says why addresses may have no name although their process was watched.
+    fn tell_unrecorded(&mut self) -> Result<()> {
+        match self.names.symbols.incomplete() {
+            0 => Ok(()),
+            n => self.message(
+                Level::Warning,
+                &format!(
+                    "{n} changes of what processes have mapped were lost or forgotten; addresses \
+                     of processes that have ended may have no name."
+                ),
+            ),
+        }
+    }
+
     fn loss_message(&mut self, loss: &Loss) -> Result<()> {
         let text = loss.text();
-        if self.options.format == Format::Text {
+        if self.options.format != Format::Json {
             return self.complain(|r, out| {
                 r.at(Level::Warning, loss.loc, text.as_bytes(), None, &[], out);
             });
@@ -491,26 +553,39 @@ impl Sink for Printer<'_> {
         }
     }
 
-    fn attached(&mut self, probes: usize) -> Result<()> {
-        match self.options.format {
-            Format::Text => {
-                let s = if probes == 1 { "" } else { "s" };
-                self.complain(|_, out| {
-                    push_display(out, format_args!("Attached {probes} probe{s}\n"));
-                })
-            }
-            Format::Json => {
-                push_display(
-                    self.writer.buffer(),
-                    format_args!(
-                        "{{\"type\": \"attached_probes\", \"count\": {probes}, \
-                         \"data\": {{\"probes\": {probes}}}}}\n"
-                    ),
-                );
-                self.writer.wrote()?;
-                self.writer.flush_lines()
-            }
+    fn wants_changes(&mut self) -> bool {
+        let wants =
+            self.object.names_user_code() && self.object.config.symbol_cache != SymbolCache::None;
+        if wants {
+            self.names.symbols.watch();
         }
+        wants
+    }
+
+    fn changed(&mut self, change: Change) {
+        self.names.symbols.changed(change);
+    }
+
+    fn idle(&mut self) -> bool {
+        self.names.symbols.catch_up()
+    }
+
+    fn attached(&mut self, probes: usize) -> Result<()> {
+        if self.options.format != Format::Json {
+            let s = if probes == 1 { "" } else { "s" };
+            return self.complain(|_, out| {
+                push_display(out, format_args!("Attached {probes} probe{s}\n"));
+            });
+        }
+        push_display(
+            self.writer.buffer(),
+            format_args!(
+                "{{\"type\": \"attached_probes\", \"count\": {probes}, \
+                 \"data\": {{\"probes\": {probes}}}}}\n"
+            ),
+        );
+        self.writer.wrote()?;
+        self.writer.flush_lines()
     }
 
     fn warning(&mut self, text: &str) -> Result<()> {
@@ -550,6 +625,7 @@ impl Sink for Printer<'_> {
                 Ok(Flow::Continue)
             }
             Ok(flow) => {
+                self.set_aside(before);
                 self.writer.wrote()?;
                 Ok(flow)
             }
@@ -571,6 +647,8 @@ impl Sink for Printer<'_> {
         if self.object.config.print_maps_on_exit {
             self.print_maps(maps)?;
         }
+        self.write_profile()?;
+        self.tell_unrecorded()?;
         self.sum_up_losses(maps)?;
         self.captures.finish()?;
         self.writer.flush()

@@ -23,6 +23,7 @@ pub mod sys;
 pub(crate) mod testing;
 pub mod unwind;
 pub mod verifier;
+pub mod watch;
 
 pub use child::Child;
 pub use load::{LoadOptions, Loaded};

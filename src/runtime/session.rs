@@ -26,9 +26,10 @@ use super::privilege;
 use super::ringbuf::RingBuf;
 use super::shared::SharedMaps;
 use super::sink::{Flow, Sink};
-use super::sys::bpf;
 use super::sys::wait::{Epoll, Signals, pidfd_open};
+use super::sys::{self, bpf};
 use super::unwind::Unwinder;
+use super::watch::Watch;
 use crate::env::HostEnv;
 use crate::error::{Error, ErrorExt, ErrorKind, Result};
 use crate::object::{Attach, Object};
@@ -48,6 +49,10 @@ const END_TIME: Duration = Duration::from_secs(60);
 
 /// Longest wait of the event loop in milliseconds: how late the sink may flush.
 const TICK_MS: i32 = 1000;
+
+/// How late changes of processes are taken in: a file of a container is opened while its process
+/// is there.
+const WATCH_MS: i32 = 100;
 
 /// When to look at the process that a run is about: it maps its libraries within its first
 /// milliseconds, others perhaps later, and is not there to be asked when its stacks are printed.
@@ -93,6 +98,7 @@ mod token {
     pub const CHILD: u64 = 2;
     pub const TARGET: u64 = 3;
     pub const ITER: u64 = 4;
+    pub const WATCH: u64 = u64::MAX;
 }
 
 /// How to run.
@@ -178,6 +184,8 @@ pub struct Session {
     ring: Option<RingBuf>,
     epoll: Epoll,
     signals: Signals,
+    /// What processes map, if the sink names their code.
+    watch: Option<Watch>,
     /// Keeps the process of `-p` in `epoll`.
     _target: Option<OwnedFd>,
     /// Exit code, once the script has called exit().
@@ -257,6 +265,7 @@ impl Session {
             ring,
             epoll,
             signals,
+            watch: None,
             _target: target,
             exit: None,
             unwinder,
@@ -291,6 +300,7 @@ impl Session {
         if !self.options.dry_run {
             self.run_special(|a| *a == Attach::Begin)?;
         }
+        self.watch_processes(sink);
         let (attached, interrupted) = self.attach_all(sink)?;
         if attached == 0 {
             return Err(Error::not_found("No probes to attach"));
@@ -323,6 +333,10 @@ impl Session {
         let mut looks = self.pid().map(Looks::new);
         while stop.is_none() {
             let timeout_ms = looks.as_ref().map_or(TICK_MS, Looks::timeout_ms);
+            let timeout_ms = match &self.watch {
+                Some(_) => timeout_ms.min(WATCH_MS),
+                None => timeout_ms,
+            };
             stop = self.poll(sink, timeout_ms)?;
             if let Some(looks) = &mut looks
                 && looks.is_due()
@@ -342,6 +356,7 @@ impl Session {
     /// As for [`run`](Self::run).
     pub fn start(&mut self, sink: &mut dyn Sink) -> Result<Option<Stop>> {
         self.run_special(|a| *a == Attach::Begin)?;
+        self.watch_processes(sink);
         Ok(self.attach_all(sink)?.1)
     }
 
@@ -362,7 +377,7 @@ impl Session {
         let mut stop = None;
         for token in ready {
             match token {
-                token::RING => {}
+                token::RING | token::WATCH => {}
                 token::SIGNAL => stop = self.signals()?.or(stop),
                 token::CHILD | token::TARGET => stop = Some(Stop::Target),
                 n => {
@@ -376,7 +391,11 @@ impl Session {
                 }
             }
         }
+        self.tell_changes(sink);
         let exit = self.hand_over(sink, BATCH, BATCH_TIME)?;
+        // Of what was handed over all changes are reported by now: before anybody reads of it, and
+        // deletes a file.
+        self.tell_changes(sink);
         sink.batch_done(&self.loaded.maps)?;
         // exit() came before whatever else ends the run now.
         let stop = exit.map(Stop::Exit).or(stop);
@@ -395,6 +414,7 @@ impl Session {
     /// A program that cannot be run, or a sink that fails.
     pub fn finish(&mut self, sink: &mut dyn Sink, stop: Stop) -> Result<Outcome> {
         self.end(sink, stop)?;
+        self.tell_changes(sink);
         self.tell_missed(sink);
         if let Some(unwinder) = &self.unwinder
             && let Some(text) = unwinder.summary(&self.loaded.maps)?
@@ -486,6 +506,37 @@ impl Session {
                 (missed > 0).then_some((i, missed))
             })
             .collect()
+    }
+
+    /// Starts to watch what processes map, if the sink wants to know. Where the kernel does not
+    /// let us, names come from what can be looked at when it is needed.
+    fn watch_processes(&mut self, sink: &mut dyn Sink) {
+        if self.watch.is_some() || self.options.dry_run || !sink.wants_changes() {
+            return;
+        }
+        match sys::online_cpus().and_then(|cpus| Watch::new(cpus.into_iter())) {
+            Ok(watch) => {
+                for fd in watch.fds() {
+                    // Without it, changes wait for the next round of the loop.
+                    let _ = self.epoll.add(fd, token::WATCH);
+                }
+                self.watch = Some(watch);
+                // What runs now is known before anything fires. What it maps from here on is
+                // reported.
+                while sink.idle() {}
+            }
+            Err(e) if self.options.verbose => {
+                eprintln!("Processes that end are not recorded: {e}");
+            }
+            Err(_) => {}
+        }
+    }
+
+    /// Tells the sink what processes have mapped since.
+    fn tell_changes(&mut self, sink: &mut dyn Sink) {
+        if let Some(watch) = &mut self.watch {
+            watch.drain(|change| sink.changed(change));
+        }
     }
 
     /// Tells the sink of the runs that the kernel skipped.

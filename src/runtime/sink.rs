@@ -5,6 +5,7 @@
 //! or detaches, but tells the loop to by the [`Flow`] it returns.
 
 use super::map::MapAccess;
+use super::symbolize::Change;
 use crate::error::Result;
 use crate::object::Loc;
 
@@ -54,6 +55,20 @@ pub trait Sink {
     /// The process that the run is about exists and may have mapped more than before: the
     /// chance to learn what its addresses mean before it ends. Called now and then.
     fn look_at(&mut self, _pid: u32) {}
+
+    /// Whether it names code of processes, and wants [`changed`](Self::changed). Called once,
+    /// when probes are about to be attached.
+    fn wants_changes(&mut self) -> bool {
+        false
+    }
+
+    /// What the kernel reports of a process: mappings, forks, ends.
+    fn changed(&mut self, _change: Change) {}
+
+    /// Uses a moment in which nothing happens; whether it could use more.
+    fn idle(&mut self) -> bool {
+        false
+    }
 
     /// One record of the ring buffer, header included (see `crate::object`). The bytes are
     /// the ring buffer's own and gone after the call.

@@ -6,7 +6,7 @@
 use super::SemaContext;
 use super::hir;
 use crate::diag::{Code, Diagnostic, Diagnostics};
-use crate::object::{MissingProbes, RunConfig, SymbolCache};
+use crate::object::{MissingProbes, RunConfig, SymbolCache, SymbolNames};
 use crate::source::Span;
 use crate::syntax::ast::{self, ConfigValue};
 use crate::types::StackMode;
@@ -143,6 +143,7 @@ const ENVIRONMENT_ONLY: &[&str] = &[
     "vmlinux",
     "color",
     "debug_output",
+    "cache",
 ];
 
 impl Loaded {
@@ -232,6 +233,19 @@ impl Loaded {
                         ("build_id", StackMode::BuildId),
                     ],
                     "bpftrace, raw, perf, and build_id",
+                )?;
+            }
+            "symbol_names" => {
+                let values = [
+                    ("full", SymbolNames::Full),
+                    ("no_return", SymbolNames::NoReturn),
+                    ("no_params", SymbolNames::NoParams),
+                    ("no_template_args", SymbolNames::NoTemplateArgs),
+                ];
+                self.run.symbol_names = v.one_of(
+                    name,
+                    &values,
+                    "full, no_return, no_params, and no_template_args",
                 )?;
             }
             "str_trunc_trailer" => self.run.str_trunc_trailer = v.text.clone(),

@@ -231,6 +231,17 @@ pub trait Facts {
         None
     }
 
+    /// Why a program file has no function of a name, if that can be explained. `probe` is what
+    /// probes of the file begin with.
+    fn why_absent(
+        &self,
+        file: &TargetFile,
+        query: FunctionQuery<'_>,
+        probe: &str,
+    ) -> Option<String> {
+        None
+    }
+
     /// The file offset of an address of a program file.
     fn user_offset(&self, file: &TargetFile, address: u64) -> Option<u64> {
         None

@@ -30,6 +30,16 @@ impl Glob {
         }
     }
 
+    /// The longest text that every match contains.
+    pub fn longest_piece(&self) -> Option<&Finder<'static>> {
+        self.pieces.iter().max_by_key(|p| p.needle().len())
+    }
+
+    /// Whether it has nothing but stars, and matches everything.
+    pub fn is_everything(&self) -> bool {
+        self.pieces.is_empty() && self.open_start
+    }
+
     /// Whether `name` as a whole matches.
     pub fn matches(&self, name: &[u8]) -> bool {
         let Some((last, rest)) = self.pieces.split_last() else {

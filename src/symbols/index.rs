@@ -4,7 +4,8 @@
 //! .dynsym, and if the file was stripped, from its separate debug file or .gnu_debugdata. An
 //! address is one function however many symbols name it. Tables are read when the index is made;
 //! each lookup structure is built on first use, so a single lookup by name is one scan and sorts,
-//! hashes and demangles nothing. It never guesses: an address outside every function has no name.
+//! hashes and demangles nothing. What takes long (all signatures of a file, an unpacked
+//! .gnu_debugdata) is kept on disk by build id. It never guesses: an address outside every function has no name.
 //!
 //! How far a function reaches:
 //! - a symbol with a size covers `[addr, addr + size)`; where functions overlap, the one that
@@ -22,20 +23,27 @@ use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 
+use memchr::memmem::Finder;
 use object::elf;
 
 use super::debuglink::{self, DebugDirs};
 use super::demangle::{self, Form};
+use super::disk_cache::{DiskCache, Key};
 use super::elf::{ElfFile, RawSymbol, Table, string_at};
 use super::glob::Glob;
+use super::signatures::Signatures;
 use crate::error::Result;
 
 /// Largest .gnu_debugdata when unpacked, in bytes; real ones stay below 10 MiB.
 const MAX_MINI_SYMTAB: usize = 256 << 20;
 /// Lookups by name that scan before a hash table pays for itself.
 const SCANS_BEFORE_HASH: usize = 3;
-/// Below this many names one thread demangles faster than several start.
-const PARALLEL_NAMES: usize = 1000;
+/// So many names are demangled each time they are asked for; of more, all are kept.
+const FEW_NAMES: usize = 2000;
+/// Longest name that is found by what it contains, in bytes.
+const MAX_NAME: usize = 1 << 20;
+/// Smallest unpacked table that is kept on disk, in bytes.
+const WORTH_STORING: usize = 256 << 10;
 
 /// What a symbol stands for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -79,8 +87,9 @@ pub struct SymbolIndex {
     entries: Vec<Entry>,
     ranges: OnceLock<Ranges>,
     hashes: OnceLock<Vec<(u32, u32)>>,
-    demangled: OnceLock<Demangled>,
+    demangled: OnceLock<Signatures>,
     scans: AtomicUsize,
+    disk: Option<DiskCache>,
 }
 
 /// One symbol table that names come from.
@@ -109,19 +118,6 @@ struct Ranges {
     spans: Vec<(u64, u64, u32)>,
 }
 
-/// Signatures of all mangled names, each (address, name) once.
-struct Demangled {
-    arenas: Vec<String>,
-    items: Vec<Signature>,
-}
-
-struct Signature {
-    entry: u32,
-    arena: u32,
-    start: u32,
-    len: u32,
-}
-
 impl SymbolIndex {
     /// Opens `path` and reads its symbol tables.
     ///
@@ -133,6 +129,13 @@ impl SymbolIndex {
 
     /// Reads the symbol tables of an open file.
     pub fn new(elf: Arc<ElfFile>, dirs: &DebugDirs) -> Self {
+        // Tests say which folder they mean.
+        let disk = DiskCache::of_user().filter(|_| !cfg!(test));
+        Self::with_disk(elf, dirs, disk)
+    }
+
+    /// As [`new`](Self::new), with a folder for what takes long to make.
+    pub fn with_disk(elf: Arc<ElfFile>, dirs: &DebugDirs, disk: Option<DiskCache>) -> Self {
         let mut index = Self {
             elf: Arc::clone(&elf),
             sources: Vec::new(),
@@ -141,13 +144,14 @@ impl SymbolIndex {
             hashes: OnceLock::new(),
             demangled: OnceLock::new(),
             scans: AtomicUsize::new(0),
+            disk,
         };
         index.add(&elf, Table::Symtab);
         index.add(&elf, Table::Dynsym);
         if !elf.has_symbols(Table::Symtab) {
             if let Some(debug) = debuglink::find(&elf, dirs) {
                 index.add(&Arc::new(debug), Table::Symtab);
-            } else if let Some(mini) = mini_symtab(&elf) {
+            } else if let Some(mini) = mini_symtab(&elf, index.disk.as_ref()) {
                 index.add(&Arc::new(mini), Table::Symtab);
             }
         }
@@ -200,7 +204,8 @@ impl SymbolIndex {
 
     /// The functions whose symbol matches `pattern`, one per address, by address.
     pub fn matching(&self, pattern: &Glob) -> Vec<Symbol<'_>> {
-        let found = self.scan(|raw| pattern.matches(unversioned(raw)));
+        let matches = |raw: &[u8]| pattern.matches(unversioned(raw));
+        let found = self.scan_containing(pattern.longest_piece(), matches);
         self.one_per_address(found)
     }
 
@@ -213,31 +218,71 @@ impl SymbolIndex {
     }
 
     /// Calls `f` with every mangled symbol whose raw name `keep` accepts, and its signature
-    /// (`ns::f<int>(int)`). Names are demangled on all processors when there are many. The whole
-    /// set, without `keep`, is demangled once and kept.
+    /// (`ns::f<int>(int)`). A few are demangled as they are asked for; many at once, on all
+    /// processors, together with all the others, which are kept here and on disk.
+    /// `literal` is something that every name which `keep` accepts contains.
     pub(super) fn for_each_signature<'a>(
         &'a self,
+        literal: Option<&Finder<'_>>,
         keep: Option<&RawFilter>,
         mut f: impl FnMut(Symbol<'a>, &str),
     ) {
-        let fresh;
-        let all = match (keep, self.demangled.get()) {
-            (None, _) => self.demangled.get_or_init(|| {
-                let mangled = self.scan(is_mangled);
-                self.demangle(self.one_per_name(mangled))
-            }),
-            (Some(_), Some(all)) => all,
-            (Some(keep), None) => {
-                let found = self.scan(|raw| is_mangled(raw) && keep(raw));
-                fresh = self.demangle(self.one_per_name(found));
-                &fresh
+        let known = self.demangled.get();
+        if let (Some(keep), None) = (keep, known) {
+            let found = self.scan_containing(literal, |raw| is_mangled(raw) && keep(raw));
+            if found.len() < FEW_NAMES {
+                let found = self.one_per_name(found);
+                let fresh = Signatures::demangle(&found, |entry| self.raw_name(entry));
+                return fresh.for_each(|entry, text| f(self.symbol(entry), text));
             }
-        };
-        for item in &all.items {
-            let start = item.start as usize;
-            let text = &all.arenas[item.arena as usize][start..start + item.len as usize];
-            f(self.symbol(item.entry), text);
         }
+        let all = known.unwrap_or_else(|| self.signatures());
+        all.for_each(|entry, text| {
+            if keep.is_none_or(|keep| keep(self.raw_name(entry))) {
+                f(self.symbol(entry), text);
+            }
+        });
+    }
+
+    /// Signatures of all mangled names: from memory, from disk, or made now.
+    fn signatures(&self) -> &Signatures {
+        self.demangled.get_or_init(|| {
+            let disk = self.disk.as_ref().map(|disk| (disk, self.identity()));
+            if let Some((disk, Some(identity))) = &disk
+                && let Some(stored) = disk.load(names_key(identity))
+                && let Some(known) = Signatures::from_stored(stored, self.entries.len())
+            {
+                return known;
+            }
+            let mangled = self.scan(is_mangled);
+            let mangled = self.one_per_name(mangled);
+            let all = Signatures::demangle(&mangled, |entry| self.raw_name(entry));
+            if let Some((disk, Some(identity))) = &disk
+                && mangled.len() >= FEW_NAMES
+            {
+                // Without it the next run takes as long as this one.
+                all.store(disk, names_key(identity));
+            }
+            all
+        })
+    }
+
+    /// What the numbering of the entries depends on; `None` if a file has no build id.
+    fn identity(&self) -> Option<Vec<u8>> {
+        let mut identity = Vec::new();
+        for source in &self.sources {
+            let id = source.elf.build_id()?;
+            identity.extend_from_slice(id.as_bytes());
+            for number in [
+                source.elf.bytes().len(),
+                source.strings.len(),
+                usize::from(source.table == Table::Symtab),
+                self.entries.len(),
+            ] {
+                identity.extend_from_slice(&(number as u64).to_le_bytes());
+            }
+        }
+        Some(identity)
     }
 
     /// Calls `f` with the name of every symbol that is not mangled, in table order.
@@ -310,6 +355,52 @@ impl SymbolIndex {
             .filter(|(_, e)| keep(self.name_of(e)))
             .map(|(i, _)| i)
             .collect()
+    }
+
+    /// As [`scan`](Self::scan) for names that all contain `literal`: where it is rare, the tables
+    /// of strings are searched as a whole, and only names around a hit are looked at.
+    fn scan_containing(
+        &self,
+        literal: Option<&Finder<'_>>,
+        keep: impl Fn(&[u8]) -> bool,
+    ) -> Vec<u32> {
+        let Some(hits) = literal.and_then(|literal| self.hits(literal)) else {
+            return self.scan(keep);
+        };
+        let near = |e: &Entry| {
+            let hits = &hits[usize::from(e.source)];
+            let hit = *hits.get(hits.partition_point(|&hit| hit < e.name))?;
+            let ahead = (hit - e.name) as usize;
+            if ahead >= MAX_NAME {
+                return None;
+            }
+            let name = self.name_of(e);
+            (ahead < name.len()).then_some(name)
+        };
+        (0..)
+            .zip(&self.entries)
+            .filter(|(_, e)| near(e).is_some_and(&keep))
+            .map(|(i, _)| i)
+            .collect()
+    }
+
+    /// Where `literal` is in each table of strings; `None` if that is often.
+    fn hits(&self, literal: &Finder<'_>) -> Option<Vec<Vec<u32>>> {
+        let mut left = self.entries.len() / 8;
+        let mut all = Vec::with_capacity(self.sources.len());
+        for source in &self.sources {
+            let strings = &source.elf.bytes()[source.strings.clone()];
+            let mut hits = Vec::new();
+            let mut from = 0;
+            // Names share their ends: occurrences that overlap count each.
+            while let Some(at) = literal.find(&strings[from..]) {
+                left = left.checked_sub(1)?;
+                hits.push(u32::try_from(from + at).ok()?);
+                from += at + 1;
+            }
+            all.push(hits);
+        }
+        Some(all)
     }
 
     /// Symbols called `name`, without looking for where each name ends.
@@ -452,64 +543,6 @@ impl SymbolIndex {
             table
         })
     }
-
-    fn demangle(&self, entries: Vec<u32>) -> Demangled {
-        let threads = if entries.len() < PARALLEL_NAMES {
-            1
-        } else {
-            std::thread::available_parallelism().map_or(1, |n| n.get().min(8))
-        };
-        let share = entries.len().div_ceil(threads).max(1);
-        let work = |arena: usize, part: &[u32]| {
-            let mut text = String::new();
-            let mut items = Vec::with_capacity(part.len());
-            for &entry in part {
-                let Ok(raw) = std::str::from_utf8(self.raw_name(entry)) else {
-                    continue;
-                };
-                let Some(signature) = demangle::demangle(raw, Form::Signature) else {
-                    continue;
-                };
-                let (Ok(start), Ok(len)) =
-                    (u32::try_from(text.len()), u32::try_from(signature.len()))
-                else {
-                    break;
-                };
-                items.push(Signature {
-                    entry,
-                    arena: arena as u32,
-                    start,
-                    len,
-                });
-                text.push_str(&signature);
-            }
-            (text, items)
-        };
-        let parts: Vec<(String, Vec<Signature>)> = if threads == 1 {
-            vec![work(0, &entries)]
-        } else {
-            std::thread::scope(|scope| {
-                let running: Vec<_> = entries
-                    .chunks(share)
-                    .enumerate()
-                    .map(|(arena, part)| scope.spawn(move || work(arena, part)))
-                    .collect();
-                running
-                    .into_iter()
-                    .map(|t| t.join().expect("demangling does not panic"))
-                    .collect()
-            })
-        };
-        let mut demangled = Demangled {
-            arenas: Vec::with_capacity(parts.len()),
-            items: Vec::with_capacity(entries.len()),
-        };
-        for (text, items) in parts {
-            demangled.arenas.push(text);
-            demangled.items.extend(items);
-        }
-        demangled
-    }
 }
 
 impl std::fmt::Debug for SymbolIndex {
@@ -557,12 +590,43 @@ fn classify(s: &RawSymbol, code: &[bool], strings: &[u8]) -> Option<SymbolKind> 
 }
 
 /// The mini symbol table that distributions leave in stripped files: an xz-compressed ELF file.
-fn mini_symtab(elf: &ElfFile) -> Option<ElfFile> {
+fn mini_symtab(elf: &ElfFile, disk: Option<&DiskCache>) -> Option<ElfFile> {
     let section = elf.section(".gnu_debugdata")?;
+    let identity = elf.build_id().map(|id| {
+        let size = (section.size).to_le_bytes();
+        [id.as_bytes(), &size].concat()
+    });
+    // Unpacking takes a second for every 10 MiB.
+    let key = identity.as_deref().map(|identity| Key {
+        kind: "mini",
+        version: 1,
+        identity,
+    });
+    if let (Some(disk), Some(key)) = (disk, key)
+        && let Some(stored) = disk.load(key)
+        && let Ok(known) = ElfFile::from_bytes(stored.to_vec(), elf.path())
+    {
+        return Some(known);
+    }
     let mut out = Capped(Vec::new());
     let mut packed = elf.raw_data(section);
     lzma_rs::xz_decompress(&mut packed, &mut out).ok()?;
+    if let (Some(disk), Some(key)) = (disk, key)
+        && out.0.len() >= WORTH_STORING
+    {
+        disk.store(key, &[&out.0]);
+    }
     ElfFile::from_bytes(out.0, elf.path()).ok()
+}
+
+/// Where the signatures of a file are stored. Counts up when their layout changes, or what is
+/// demangled to what.
+fn names_key(identity: &[u8]) -> Key<'_> {
+    Key {
+        kind: "names",
+        version: 1,
+        identity,
+    }
 }
 
 /// A buffer that refuses to grow past [`MAX_MINI_SYMTAB`].

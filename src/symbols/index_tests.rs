@@ -256,9 +256,38 @@ fn node_resolves_by_name_and_address_across_segments() {
     eprintln!("first address: {:?}", start.elapsed());
     let start = Instant::now();
     let mut names = 0;
-    index.for_each_signature(None, |_, text| names += usize::from(!text.is_empty()));
+    index.for_each_signature(None, None, |_, text| names += usize::from(!text.is_empty()));
     eprintln!("{names} signatures: {:?}", start.elapsed());
     assert!(names > 10_000);
+}
+
+#[test]
+fn searching_the_strings_finds_what_looking_at_each_name_finds() {
+    let Some(index) = shapes(&["-g"], "shapes-pie") else {
+        return;
+    };
+    for pattern in [
+        "*add*",
+        "*AddNum*",
+        "*dNu*",
+        "*_Z*",
+        "*i",
+        "alias_*",
+        "*nothing_like_it*",
+        "*",
+    ] {
+        let glob = Glob::new(pattern);
+        let each = index.scan(|raw| glob.matches(unversioned(raw)));
+        let found = index.matching(&glob);
+        assert_eq!(found, index.one_per_address(each), "{pattern}");
+        let rare = glob
+            .longest_piece()
+            .is_some_and(|p| index.hits(p).is_some());
+        assert!(
+            rare || matches!(pattern, "*" | "*_Z*" | "*i" | "*add*"),
+            "{pattern}"
+        );
+    }
 }
 
 #[test]

@@ -2,6 +2,7 @@
 //!
 //! A leaf: it knows files and names, never a process, a probe of a script or the kernel.
 
+pub mod absent;
 pub mod cache;
 pub mod code;
 pub mod debuglink;
@@ -16,6 +17,7 @@ pub mod golang;
 pub mod index;
 pub mod paths;
 pub mod perfmap;
+mod signatures;
 pub mod target;
 pub mod targets;
 pub mod unwind;

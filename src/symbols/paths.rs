@@ -130,7 +130,12 @@ impl PathResolver {
     /// process that has this root would find them.
     pub(super) fn existing(&self, path: &Path) -> Option<PathBuf> {
         if self.root == Path::new("/") {
-            return std::fs::canonicalize(path).ok();
+            // What stands behind a process' root is not below our own, wherever the link seems
+            // to lead.
+            return match process_root(path) {
+                Some((root, inside)) => Self::below(&root).existing(inside),
+                None => std::fs::canonicalize(path).ok(),
+            };
         }
         let mut todo: Vec<PathBuf> = vec![path.to_owned()];
         let mut done = PathBuf::from("/");
@@ -168,6 +173,20 @@ impl PathResolver {
         let full = self.below_root(&done);
         full.exists().then_some(full)
     }
+}
+
+/// `/proc/PID/root` and the rest of a path that begins with it.
+fn process_root(path: &Path) -> Option<(PathBuf, &Path)> {
+    let rest = path.strip_prefix("/proc").ok()?;
+    let mut parts = rest.components();
+    let (pid, root) = (parts.next()?, parts.next()?);
+    let is_pid = pid
+        .as_os_str()
+        .as_encoded_bytes()
+        .iter()
+        .all(u8::is_ascii_digit);
+    (is_pid && root.as_os_str() == "root")
+        .then(|| (Path::new("/proc").join(pid).join("root"), parts.as_path()))
 }
 
 /// How well a library file called `soname` fits `name`; smaller is better.
@@ -298,6 +317,18 @@ mod tests {
             let _ = parse_cache(&whole[..n.min(whole.len())]);
         }
         assert_eq!(parse_cache(b"ld.so-1.7.0\0\xff\xff\xff\xff"), []);
+    }
+
+    #[test]
+    fn the_root_of_a_process_stays_in_the_path() {
+        let path = format!("/proc/{}/root/proc/self/../self/exe", std::process::id());
+        let found = PathResolver::system().resolve(&path).unwrap();
+        assert!(
+            found.starts_with(format!("/proc/{}/root", std::process::id())),
+            "{found:?}"
+        );
+        assert_eq!(process_root(Path::new("/proc/self/exe")), None);
+        assert_eq!(process_root(Path::new("/proc/7/maps")), None);
     }
 
     #[test]

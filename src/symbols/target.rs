@@ -53,6 +53,8 @@ pub struct Target {
     canonical: String,
     cpp: bool,
     wildcard: bool,
+    /// Parts that a compiler split off are meant as well.
+    clones: bool,
 }
 
 /// One function that a target names.
@@ -95,6 +97,14 @@ impl Target {
         Self::new(text, false)
     }
 
+    /// A plain target that also takes parts which a compiler split off functions.
+    pub fn with_clones(text: &str) -> Self {
+        Self {
+            clones: true,
+            ..Self::plain(text)
+        }
+    }
+
     /// The text of a `cpp:"..."` target, unquoted.
     pub fn cpp(text: &str) -> Self {
         Self::new(text, true)
@@ -108,6 +118,7 @@ impl Target {
             wildcard: text.contains('*'),
             text: text.to_owned(),
             cpp,
+            clones: false,
         }
     }
 
@@ -147,9 +158,12 @@ impl Target {
                 return self.found(plain.into_iter().map(|s| (plain_spelling(&s), s)).collect());
             }
         }
-        let exact = self.by_readable(index, None);
-        if !exact.is_empty() {
-            return self.found(exact);
+        // A star may be part of a type or an operator.
+        if !self.wildcard || self.canonical.contains(['(', '<']) || self.text.contains("operator") {
+            let exact = self.by_readable(index, None);
+            if !exact.is_empty() {
+                return self.found(exact);
+            }
         }
         if self.wildcard {
             let glob = Glob::new(&self.canonical);
@@ -162,7 +176,8 @@ impl Target {
                     index
                         .matching(&raw)
                         .into_iter()
-                        .filter(|s| !known.contains(&s.addr) && !is_clone(&s.name))
+                        .filter(|s| !known.contains(&s.addr))
+                        .filter(|s| self.clones || !is_clone(&s.name))
                         .map(|s| (plain_spelling(&s), s)),
                 );
             }
@@ -185,17 +200,74 @@ impl Target {
         let words: Vec<Finder<'_>> = words.into_iter().map(Finder::new).collect();
         let keep = |raw: &[u8]| words.iter().all(|w| w.find(raw).is_some());
         let keep: Option<&RawFilter> = if words.is_empty() { None } else { Some(&keep) };
-        let wants_clone = self.canonical.contains("[clone");
+        let wants_clone = self.clones || self.canonical.contains("[clone");
+        let everything = glob.is_some_and(Glob::is_everything);
+        let run = self.longest_run();
         let mut found = Vec::new();
-        index.for_each_signature(keep, |symbol, signature| {
-            if !wants_clone && signature.contains(" [clone ") {
+        index.for_each_signature(words.first(), keep, |symbol, signature| {
+            if run
+                .as_ref()
+                .is_some_and(|r| r.find(signature.as_bytes()).is_none())
+                || (!wants_clone && signature.contains(" [clone "))
+            {
                 return;
             }
-            if self.accepts(signature, glob) {
+            if everything || self.accepts(signature, glob) {
                 found.push((signature.to_owned(), symbol));
             }
         });
         found
+    }
+
+    /// The longest run of letters and digits in the text. Whatever it names has them as they are:
+    /// comparisons differ in spaces, in the place of `const`, and in the abbreviation
+    /// `std::string`, whose words are in its long form too.
+    fn longest_run(&self) -> Option<Finder<'_>> {
+        let runs = self
+            .canonical
+            .split(|c: char| !(c.is_alphanumeric() || c == '_'));
+        let longest = runs.max_by_key(|r| r.len()).filter(|r| !r.is_empty());
+        longest.map(Finder::new)
+    }
+
+    /// What a compiler left of the functions that this names, if only changed copies of them
+    /// (`[clone .isra.0]`): their spellings.
+    pub fn clones(&self, index: &SymbolIndex) -> Vec<String> {
+        let mut words = words(&self.canonical, self.wildcard);
+        words.sort_by_key(|w| std::cmp::Reverse(w.len()));
+        let words: Vec<Finder<'_>> = words.into_iter().map(Finder::new).collect();
+        let keep = |raw: &[u8]| {
+            // Suffixes of a mangling begin with a dot.
+            raw.contains(&b'.') && words.iter().all(|w| w.find(raw).is_some())
+        };
+        let mut found = Vec::new();
+        index.for_each_signature(words.first(), Some(&keep), |_, signature| {
+            let whole = signature.split(" [clone ").next().unwrap_or(signature);
+            let part = signature.contains(" [clone .cold") || signature.contains(" [clone .part");
+            if whole.len() < signature.len() && !part && self.accepts(whole, None) {
+                found.push(signature.to_owned());
+            }
+        });
+        // Of C, the symbol with its suffix.
+        if !self.cpp && found.is_empty() {
+            let copies = index.matching(&Glob::new(&format!("{}.*", self.text)));
+            let split_off = |s: &Symbol<'_>| is_clone(&s.name) || s.name.contains(".part.");
+            found.extend(
+                copies
+                    .into_iter()
+                    .filter(|s| !split_off(s))
+                    .map(|s| s.name.into_owned()),
+            );
+        }
+        found.sort();
+        found.dedup();
+        found
+    }
+
+    /// Whether a readable name, as debug information has it, is what this names.
+    pub fn names(&self, symbol: &str) -> bool {
+        let signature = demangle::readable(symbol, Form::Signature);
+        symbol == self.text || self.accepts(&signature, None)
     }
 
     fn accepts(&self, signature: &str, glob: Option<&Glob>) -> bool {
@@ -261,7 +333,7 @@ impl Target {
             .map(Finder::new)
             .collect();
         let keep = |raw: &[u8]| words.iter().any(|w| w.find(raw).is_some());
-        index.for_each_signature(Some(&keep), |_, signature| {
+        index.for_each_signature(None, Some(&keep), |_, signature| {
             let name = demangle::split_params(signature).0;
             nearest.offer(&demangle::without_template_args(name));
         });

@@ -2,7 +2,7 @@
 //! address, names of C and C++.
 
 use crate::kernel;
-use crate::support::{example, have, rtrace, value};
+use crate::support::{example, have, rtrace, scratch, value};
 
 /// A command that listens on `n` ports of this machine, then ends.
 fn listener(n: u32) -> String {
@@ -47,6 +47,42 @@ fn listening_is_seen_by_symbol_and_by_demangled_name() {
         })
         .sum();
     assert_eq!(calls, 3, "{out}");
+}
+
+/// One stack from the system call's wrapper in libc through C, C++ and code that V8 generated to
+/// main.
+#[test]
+fn generated_code_is_named_between_cpp_and_libc() {
+    if !usable("generated code") {
+        return;
+    }
+    let dir = scratch("node-jit");
+    std::fs::create_dir_all(&dir).unwrap();
+    let dir = dir.to_str().unwrap();
+    let script = format!("{dir}/hot.js");
+    std::fs::write(
+        &script,
+        "const fs = require('fs'), fd = fs.openSync('/dev/null', 'w'), one = Buffer.from('x');\n\
+         function hotWriter(n) { let s = 0; for (let i = 0; i < n; i++) \
+         s += fs.writeSync(fd, one, 0, 1); return s; }\n\
+         let sum = 0; for (let i = 0; i < 300; i++) sum += hotWriter(100);\n",
+    )
+    .unwrap();
+    // V8 writes its list of names to /tmp, and a log to the current folder.
+    let node = format!("sh -c 'cd {dir} && exec node --perf-basic-prof {script}'");
+    let probe = "uprobe:libc:write /pid == cpid/ { @[ustack(64)] = count(); @pid = pid; }";
+    let out = rtrace(&["-e", probe, "-c", &node]).ok();
+    let _ = std::fs::remove_file(format!("/tmp/perf-{}.map", value(&out, "@pid")));
+    let whole = out.split("@[\n").find(|stack| {
+        let mut lines = stack.lines().map(str::trim);
+        let mut then = |what: &dyn Fn(&str) -> bool| lines.any(what);
+        then(&|l| l.starts_with("write+"))
+            && then(&|l| l.starts_with("uv_fs_write+"))
+            && then(&|l| l.starts_with("node::fs::WriteBuffer("))
+            && then(&|l| l.starts_with("JS:") && l.contains("hotWriter "))
+            && then(&|l| l.starts_with("node::Start(int, char**)+"))
+    });
+    assert!(whole.is_some(), "{out}");
 }
 
 #[test]

@@ -29,6 +29,29 @@ enum Datum {
     Agg(Agg),
 }
 
+impl Entry {
+    /// The bytes of the key.
+    pub fn key(&self) -> &[u8] {
+        &self.key
+    }
+
+    /// How much it counts for: a number, or how many values were aggregated. `None` for what
+    /// has no such number.
+    pub fn weight(&self, user: &UserMap) -> Option<u64> {
+        let n = match (&self.value, &user.value) {
+            (Datum::Plain(bytes), MapValue::Plain(layout @ Layout::Int { .. })) => {
+                value::number(value::read(layout, bytes).ok()?)?.wide()
+            }
+            (Datum::Agg(Agg::Number(n)), _) => n.wide(),
+            (Datum::Agg(Agg::Stats { count, .. }), _) => i128::from(*count),
+            (Datum::Agg(Agg::Buckets(counts)), _) => counts.iter().copied().map(i128::from).sum(),
+            _ => return None,
+        };
+        // Nothing can be drawn of less than nothing.
+        Some(u64::try_from(n.max(0)).unwrap_or(u64::MAX))
+    }
+}
+
 /// What to print of a map.
 #[derive(Clone, Copy, Debug)]
 pub struct Selection {
@@ -192,7 +215,7 @@ fn field_bytes<'a>(f: &FieldLayout, whole: &'a [u8]) -> &'a [u8] {
 }
 
 /// The entries that `top` leaves.
-fn selected<'a>(user: &UserMap, entries: &'a [Entry], select: Selection) -> &'a [Entry] {
+pub(super) fn selected<'a>(user: &UserMap, entries: &'a [Entry], select: Selection) -> &'a [Entry] {
     let all = matches!(
         user.value,
         MapValue::Agg(

@@ -3,7 +3,7 @@
 //! In go bytes and their layouts; out come bytes of text or of JSON lines. `value` reads,
 //! `text` and `json` spell, `printf`, `mapprint`, `hist` and `stack` put together, `report`
 //! places messages in the script, `writer` delivers. What a record means is decided in
-//! [`super::event`].
+//! [`super::event`]. [`profile`] makes of maps with stacks what draws them.
 
 pub mod gfp;
 pub mod hist;
@@ -12,6 +12,7 @@ pub mod mapprint;
 pub mod names;
 pub mod pcap;
 pub mod printf;
+pub mod profile;
 pub mod report;
 pub mod stack;
 pub mod symbols;
@@ -38,6 +39,19 @@ pub enum Format {
     Text,
     /// One JSON object per line.
     Json,
+    /// Stacks of maps as folded lines.
+    Folded,
+    /// Stacks of maps as a flame graph.
+    Flame,
+    /// Stacks of maps as a pprof file.
+    Pprof,
+}
+
+impl Format {
+    /// Whether the output is the stacks of maps, and everything else goes elsewhere.
+    pub fn is_profile(self) -> bool {
+        matches!(self, Self::Folded | Self::Flame | Self::Pprof)
+    }
 }
 
 /// What spelling a value takes besides its bytes.

@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 
 use super::time::Clocks;
 use super::value::UserAddress;
+use crate::runtime::symbolize::Change;
 
 /// One line of a symbolized stack.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -40,6 +41,22 @@ pub trait Symbols {
 
     /// Learns what process `pid` has mapped now, for when it is gone.
     fn look_at(&mut self, _pid: u32) {}
+
+    /// Prepares for [`changed`](Self::changed) and [`catch_up`](Self::catch_up).
+    fn watch(&mut self) {}
+
+    /// Takes in what the kernel reports of a process.
+    fn changed(&mut self, _change: Change) {}
+
+    /// Looks for a moment at processes that nothing was reported of; whether there are more.
+    fn catch_up(&mut self) -> bool {
+        false
+    }
+
+    /// How often what a process had mapped was not recorded, or forgotten again.
+    fn incomplete(&self) -> u64 {
+        0
+    }
 }
 
 /// Knows no symbols: addresses print as numbers.

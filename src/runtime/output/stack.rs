@@ -6,6 +6,7 @@
 use super::names::{Frame, Names, push_display};
 use super::push_hex;
 use super::value::UserAddress;
+use crate::symbols::paths::basename;
 use crate::types::{StackKind, StackMode, StackTy};
 
 /// What a frame of the default mode starts with.
@@ -56,10 +57,45 @@ fn resolve(names: &mut Names, at: Address, emit: &mut dyn FnMut(Frame<'_>)) {
     }
 }
 
+/// Calls `f` with the name, the module and whether it was inlined of each function of a stack,
+/// innermost first.
+pub(super) fn for_each_frame(
+    names: &mut Names,
+    ty: StackTy,
+    ips: &[u8],
+    pid: u32,
+    f: &mut dyn FnMut(String, &str, bool),
+) {
+    for (i, ip) in ips.chunks_exact(8).enumerate() {
+        let at = Address {
+            kind: ty.kind,
+            ip: ip.try_into().map_or(0, u64::from_ne_bytes),
+            pid,
+            call: i > 0,
+        };
+        let mut known = false;
+        resolve(names, at, &mut |frame| {
+            known = true;
+            let module = frame.module.unwrap_or_default();
+            let name = match (frame.name, frame.offset) {
+                (Some(name), _) => name.to_owned(),
+                (None, offset) => format!("{}+{:#x}", basename(module), offset.unwrap_or(0)),
+            };
+            f(name, module, frame.offset.is_none());
+        });
+        if !known {
+            f(format!("{:#x}", at.ip), "", false);
+        }
+    }
+}
+
 fn indented(names: &mut Names, at: Address, out: &mut Vec<u8>) {
     let mut known = false;
     resolve(names, at, &mut |f| {
-        let Some(name) = f.name else { return };
+        let Some(name) = f.name else {
+            known |= in_module(f, INDENT, b"\n", out);
+            return;
+        };
         known = true;
         out.extend_from_slice(INDENT);
         match f.offset {
@@ -78,6 +114,18 @@ fn indented(names: &mut Names, at: Address, out: &mut Vec<u8>) {
     }
 }
 
+/// Appends `module+0xoffset` for code without a name: unlike the address it means the same in
+/// the next run. Whether the module is known.
+fn in_module(f: Frame<'_>, before: &[u8], after: &[u8], out: &mut Vec<u8>) -> bool {
+    let (Some(module), Some(offset)) = (f.module, f.offset) else {
+        return false;
+    };
+    out.extend_from_slice(before);
+    push_display(out, format_args!("{}+{offset:#x}", basename(module)));
+    out.extend_from_slice(after);
+    true
+}
+
 fn perf(names: &mut Names, at: Address, out: &mut Vec<u8>) {
     push_display(out, format_args!("\t{:x} ", at.ip));
     let start = out.len();
@@ -88,6 +136,8 @@ fn perf(names: &mut Names, at: Address, out: &mut Vec<u8>) {
             && let (Some(name), Some(offset)) = (f.name, f.offset)
         {
             push_display(out, format_args!("{name}+{offset}"));
+        } else if out.len() == start && f.name.is_none() {
+            in_module(f, b"", b"", out);
         }
         if let (true, Some(m)) = (module.is_empty(), f.module) {
             module.extend_from_slice(m.as_bytes());
@@ -142,8 +192,12 @@ pub fn user_symbol(names: &mut Names, at: UserAddress, out: &mut Vec<u8>) {
     }
 }
 
-/// Appends the function itself, not what was inlined into it.
+/// Appends the function itself, not what was inlined into it; or its place in its module.
 fn name_once(f: Frame<'_>, start: usize, out: &mut Vec<u8>) {
+    if out.len() == start && f.name.is_none() {
+        in_module(f, b"", b"", out);
+        return;
+    }
     if let (true, Some(name), Some(_)) = (out.len() == start, f.name, f.offset) {
         out.extend_from_slice(name.as_bytes());
     }

@@ -6,7 +6,9 @@ use std::sync::Arc;
 
 use super::names::{Frame, Symbols};
 use super::value::UserAddress;
-use crate::runtime::symbolize::{self, KernelSymbolizer, SourceLine, UserOptions, UserSymbolizer};
+use crate::runtime::symbolize::{
+    self, Change, KernelSymbolizer, SourceLine, UserOptions, UserSymbolizer,
+};
 use crate::symbols::elf::ElfFile;
 
 /// Symbols of the running kernel and of live processes. Nothing is read before it is needed.
@@ -47,6 +49,22 @@ impl Symbols for SystemSymbols {
 
     fn look_at(&mut self, pid: u32) {
         self.user.look_at(pid);
+    }
+
+    fn watch(&mut self) {
+        self.user.watch();
+    }
+
+    fn changed(&mut self, change: Change) {
+        self.user.apply(change);
+    }
+
+    fn catch_up(&mut self) -> bool {
+        self.user.is_behind() && self.user.catch_up()
+    }
+
+    fn incomplete(&self) -> u64 {
+        self.user.incomplete()
     }
 
     fn build_id(&mut self, pid: u32, addr: u64) -> Option<(Vec<u8>, u64)> {

@@ -87,6 +87,11 @@ impl ModuleCache {
         }
     }
 
+    /// Whether the file behind a mapping was opened already, or is none.
+    pub fn knows(&self, mapping: &Mapping) -> bool {
+        self.files.contains_key(&mapping.file)
+    }
+
     /// The module behind a mapping of `pid`; `None` if it is no ELF file or cannot be opened.
     pub fn module(&mut self, pid: u32, root: &Root, mapping: &Mapping) -> Option<Arc<Module>> {
         if &*mapping.name == "[vdso]" {

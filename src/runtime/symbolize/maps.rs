@@ -72,6 +72,50 @@ impl Maps {
         Some(&self.0[at]).filter(|m| addr < m.end)
     }
 
+    /// Adds a mapping, in place of what was there.
+    pub fn insert(&mut self, new: Mapping) {
+        let all = &mut self.0;
+        let first = all.partition_point(|m| m.end <= new.start);
+        let last = all.partition_point(|m| m.start < new.end);
+        // What the new one leaves of the first and the last that it touches.
+        let mut pieces = Vec::with_capacity(3);
+        if let Some(m) = all.get(first).filter(|m| m.start < new.start) {
+            pieces.push(Mapping {
+                end: new.start,
+                ..m.clone()
+            });
+        }
+        let end = new.end;
+        pieces.push(new);
+        if let Some(m) = last.checked_sub(1).and_then(|at| all.get(at))
+            && m.end > end
+        {
+            pieces.push(Mapping {
+                start: end,
+                offset: m.file_offset(end),
+                ..m.clone()
+            });
+        }
+        all.splice(first..last.max(first), pieces);
+    }
+
+    /// Replaces each name by what `share` has for it.
+    pub fn share_names(&mut self, mut share: impl FnMut(&str) -> Arc<str>) {
+        for m in &mut self.0 {
+            m.name = share(&m.name);
+        }
+    }
+
+    /// Leaves only what code can be in.
+    pub fn retain_code(&mut self) {
+        self.0.retain(|m| m.executable);
+    }
+
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
     /// Whether there is none.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
@@ -98,10 +142,7 @@ fn parse_line(line: &str, before: Arc<str>) -> Option<Mapping> {
     let (major, minor) = field().split_once(':')?;
     let inode = field().parse().ok()?;
     let name = rest.trim_start();
-    let (path, deleted) = match name.strip_suffix(" (deleted)") {
-        Some(path) => (path, true),
-        None => (name, false),
-    };
+    let (path, deleted) = split_deleted(name);
     Some(Mapping {
         start: hex(start)?,
         end: hex(end)?,
@@ -121,6 +162,14 @@ fn parse_line(line: &str, before: Arc<str>) -> Option<Mapping> {
         },
         deleted,
     })
+}
+
+/// A name as the kernel shows it, and whether it says that the file was deleted.
+pub(super) fn split_deleted(name: &str) -> (&str, bool) {
+    match name.strip_suffix(" (deleted)") {
+        Some(path) => (path, true),
+        None => (name, false),
+    }
 }
 
 /// The kernel writes a newline in a path as `\012`, and nothing else.
@@ -156,6 +205,48 @@ garbage
         assert_eq!(maps.find(0xb7_0000), None, "between two mappings");
         assert_eq!(maps.find(0x3f_ffff), None);
         assert_eq!(maps.find(u64::MAX), None);
+    }
+
+    #[test]
+    fn a_new_mapping_takes_the_place_of_what_was_there() {
+        let file = |start, end, offset, name: &str| Mapping {
+            start,
+            end,
+            offset,
+            executable: true,
+            file: FileId {
+                device: (8, 1),
+                inode: 1,
+            },
+            name: name.into(),
+            deleted: false,
+        };
+        let mut maps = Maps::default();
+        for (start, end, name) in [
+            (0x1000, 0x9000, "old"),
+            (0x3000, 0x4000, "hole"),
+            (0xa000, 0xb000, "far"),
+            (0x8000, 0xa000, "edge"),
+            (0x3000, 0x4000, "again"),
+        ] {
+            maps.insert(file(start, end, start, name));
+        }
+        let seen: Vec<_> = maps
+            .iter()
+            .map(|m| (m.start, m.end, m.offset, &*m.name))
+            .collect();
+        assert_eq!(
+            seen,
+            [
+                (0x1000, 0x3000, 0x1000, "old"),
+                (0x3000, 0x4000, 0x3000, "again"),
+                (0x4000, 0x8000, 0x4000, "old"),
+                (0x8000, 0xa000, 0x8000, "edge"),
+                (0xa000, 0xb000, 0xa000, "far"),
+            ]
+        );
+        maps.insert(file(0, u64::MAX, 0, "all"));
+        assert_eq!(maps.len(), 1);
     }
 
     #[test]

@@ -9,12 +9,15 @@ pub mod cache;
 pub mod kernel;
 pub mod maps;
 pub mod process;
+pub mod recorder;
 pub mod user;
 
 use std::fmt;
 use std::sync::Arc;
 
 pub use kernel::KernelSymbolizer;
+pub use maps::{FileId, Mapping};
+pub use recorder::Change;
 pub use user::{UserOptions, UserSymbolizer};
 
 use crate::symbols::paths::basename;

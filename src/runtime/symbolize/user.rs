@@ -3,20 +3,25 @@
 //! In: a pid and addresses of its stack. Out: frames. A process is looked at when it is first
 //! named ([`UserSymbolizer::remember`] does so early) and its files are opened then, so that
 //! stacks resolve after it has ended. It is looked at again when an address lies in no mapping,
-//! or when its pid has a new owner.
+//! or when its pid has a new owner. What the kernel reports of processes in the meantime
+//! ([`UserSymbolizer::apply`]) answers for those that nobody looked at in time.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
+use super::cache::Root;
 use super::cache::{Module, ModuleCache};
 use super::maps::Mapping;
-use super::process::Process;
+use super::process::{self, Process};
+use super::recorder::{Change, Recorder};
 use super::{Frame, InlinedFrame, SourceLine};
 use crate::symbols::debuglink::DebugDirs;
 use crate::symbols::demangle::{self, Form};
 
 /// Frames kept per process; more distinct addresses than this in one process empty the cache.
 const MAX_FRAMES: usize = 1 << 16;
+/// Processes that generate code and are looked at when they begin to.
+const MAX_GENERATING: usize = 256;
 
 /// What frames show.
 #[derive(Clone, Debug)]
@@ -45,6 +50,11 @@ pub struct UserSymbolizer {
     options: UserOptions,
     modules: ModuleCache,
     processes: HashMap<u32, Known>,
+    recorder: Recorder,
+    /// Processes with code in memory that no file backs, while they are few.
+    generating: HashSet<u32>,
+    /// An address was in nothing that is known.
+    unknown: bool,
 }
 
 #[derive(Debug)]
@@ -62,6 +72,75 @@ impl UserSymbolizer {
             modules: ModuleCache::new(options.dirs.clone()),
             options,
             processes: HashMap::new(),
+            recorder: Recorder::default(),
+            generating: HashSet::new(),
+            unknown: false,
+        }
+    }
+
+    /// Takes all running processes for looking at; [`catch_up`](Self::catch_up) does so.
+    pub fn watch(&mut self) {
+        self.recorder.start();
+    }
+
+    /// Looks for a moment at processes that ran before; whether there are more.
+    pub fn catch_up(&mut self) -> bool {
+        let more = self.recorder.catch_up();
+        self.open_endangered();
+        more
+    }
+
+    /// Opens the files of processes that ran before, where they will be out of reach later:
+    /// those of other file systems, and deleted ones.
+    fn open_endangered(&mut self) {
+        for pid in self.recorder.take_looked_at() {
+            let root = process::root_of(pid);
+            for mapping in self.recorder.maps(pid) {
+                let endangered = mapping.deleted || root != Root::Shared;
+                if mapping.is_file() && endangered && !self.modules.knows(mapping) {
+                    self.modules.module(pid, &root, mapping);
+                }
+            }
+        }
+    }
+
+    /// Whether processes are still to be looked at.
+    pub fn is_behind(&self) -> bool {
+        self.recorder.is_behind()
+    }
+
+    /// How often what a process had mapped was not recorded, or forgotten again; 0 if every
+    /// address was in something known all the same.
+    pub fn incomplete(&self) -> u64 {
+        match self.unknown {
+            true => self.recorder.incomplete(),
+            false => 0,
+        }
+    }
+
+    /// Takes in what the kernel reports of a process.
+    pub fn apply(&mut self, change: Change) {
+        let pid = match &change {
+            Change::Mapped { pid, .. } => *pid,
+            _ => 0,
+        };
+        let new = self.recorder.apply(change).cloned();
+        self.open_endangered();
+        let Some(mapping) = new else {
+            return;
+        };
+        if !mapping.is_file() {
+            // A JIT at work. Its list of names is opened while its file system is there.
+            let jit = mapping.executable && mapping.name.is_empty();
+            if jit && self.generating.len() < MAX_GENERATING && self.generating.insert(pid) {
+                self.remember(pid);
+            }
+            return;
+        }
+        // A file that is new is opened now: it may be deleted, or out of reach with its process.
+        if !self.modules.knows(&mapping) {
+            let root = process::root_of(pid);
+            self.modules.module(pid, &root, &mapping);
         }
     }
 
@@ -147,23 +226,33 @@ impl UserSymbolizer {
         if let Some(frame) = known.frames.get(&(at, addr)) {
             return frame.clone();
         }
-        let Some(process) = &mut known.process else {
-            return Frame::unknown(addr);
-        };
-        if process.maps().find(at).is_none() && process.look_again() {
+        if let Some(process) = &mut known.process
+            && process.maps().find(at).is_none()
+            && process.look_again()
+        {
             known.frames.clear();
         }
-        let Some(mapping) = process.find(at).cloned() else {
-            // Not cached: the mapping may come.
-            return Frame::unknown(addr);
+        let seen = known.process.as_ref();
+        let (mapping, root) = match seen.and_then(|p| Some((p.find(at)?, p.root()))) {
+            Some((mapping, root)) => (mapping.clone(), root),
+            None => match self.recorder.find(pid, at) {
+                // Its files were opened when they were mapped.
+                Some(mapping) => (mapping.clone(), &Root::Shared),
+                // Not cached: the mapping may come.
+                None => {
+                    self.unknown = true;
+                    return Frame::unknown(addr);
+                }
+            },
         };
-        let module = self.modules.module(pid, process.root(), &mapping);
+        let module = self.modules.module(pid, root, &mapping);
         let mut frame = locate(&mapping, module.as_deref(), at, addr);
         match &module {
             Some(module) => name(&mut frame, module, &mapping, at, &self.options),
             // Code in memory that no ELF file backs: a JIT's.
             None if mapping.executable => {
-                if let Some((name, start)) = process.generated(at) {
+                let process = known.process.as_mut();
+                if let Some((name, start)) = process.and_then(|p| p.generated(at)) {
                     frame.symbol = Some(Arc::from(name));
                     frame.offset = addr - start;
                 }

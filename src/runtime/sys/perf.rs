@@ -105,6 +105,45 @@ pub fn open_kprobe(symbol: Option<&CStr>, offset: u64, ret: bool, scope: Scope) 
     unsafe { open_attr(attr, scope) }
 }
 
+/// Bytes that may wait in the ring of [`open_task_events`] before its reader is woken.
+const TASK_WATERMARK: u32 = 16 << 10;
+
+/// The clock of the times in those reports.
+const TASK_CLOCK: libc::clockid_t = libc::CLOCK_MONOTONIC;
+
+/// Nanoseconds of the clock that [`open_task_events`] reports by.
+pub fn clock() -> u64 {
+    let mut now = libc::timespec {
+        tv_sec: 0,
+        tv_nsec: 0,
+    };
+    // SAFETY: `now` is written by the call and lives through it.
+    unsafe { libc::clock_gettime(TASK_CLOCK, &mut now) };
+    now.tv_sec as u64 * 1_000_000_000 + now.tv_nsec as u64
+}
+
+/// Opens an event that counts nothing and reports, of every task on this CPU, what it maps as
+/// code, and when it forks, executes another program and ends. Each report ends with its time.
+pub fn open_task_events(cpu: u32) -> Result<OwnedFd> {
+    let software = uapi::perf_type_id::PERF_TYPE_SOFTWARE as u32;
+    let nothing = uapi::perf_sw_ids::PERF_COUNT_SW_DUMMY as u64;
+    let mut attr = new_attr(software, nothing);
+    attr.sample_type = uapi::perf_event_sample_format::PERF_SAMPLE_TIME as u64;
+    attr.set_sample_id_all(1);
+    attr.set_mmap(1);
+    attr.set_mmap2(1);
+    attr.set_comm(1);
+    attr.set_comm_exec(1);
+    attr.set_task(1);
+    attr.set_use_clockid(1);
+    attr.clockid = TASK_CLOCK;
+    attr.set_watermark(1);
+    attr.__bindgen_anon_2.wakeup_watermark = TASK_WATERMARK;
+    attr.set_disabled(0);
+    // SAFETY: this event type has no pointers in its attributes.
+    unsafe { open_attr(attr, Scope::Cpu(cpu)) }
+}
+
 /// Whether the kernel has the perf event source `name` (`kprobe`, `uprobe`).
 pub fn has_pmu(name: &str) -> bool {
     std::path::Path::new(&format!("/sys/bus/event_source/devices/{name}/type")).exists()

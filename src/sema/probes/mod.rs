@@ -537,13 +537,18 @@ impl Expander<'_, '_> {
     /// Reports that nothing matches, as the configuration says. A wildcard among attach points
     /// that exist may match nothing: scripts cover several kernels so.
     pub fn no_match(&mut self, ap: &Ap, pattern: &str) {
-        self.no_match_near(ap, pattern, &[]);
+        self.no_match_hint(ap, pattern, None);
     }
 
     /// The same with names that are near.
     pub fn no_match_near(&mut self, ap: &Ap, pattern: &str, near: &[String]) {
-        let text = format!("No matches for {} {pattern}.", ap.provider.name());
         let hint = (!near.is_empty()).then(|| format!("nearest names: {}", near.join(", ")));
+        self.no_match_hint(ap, pattern, hint);
+    }
+
+    /// The same with what may help.
+    pub fn no_match_hint(&mut self, ap: &Ap, pattern: &str, hint: Option<String>) {
+        let text = format!("No matches for {} {pattern}.", ap.provider.name());
         if wildcard::is_pattern(pattern) && self.run.missing_probes == MissingProbes::Error {
             self.unmatched
                 .push(Diagnostic::error(Code::NoMatch, ap.span, text));

@@ -74,15 +74,24 @@ pub(super) fn expand(ex: &mut Expander<'_, '_>, ap: &Ap) {
             [one] => super::shown_path(target, one),
             _ => target,
         };
-        // Near names are looked for only in one file: over a wildcard they mean little.
-        let near = match files.as_slice() {
+        // Reasons are looked for only in one file: over a wildcard they mean little.
+        let found = match files.as_slice() {
             [one] if !wildcard::is_pattern(name) => {
-                let query = query(language.is_some(), name);
-                ex.cx.facts.near_functions(one, query)
+                let query = || query(language.is_some(), name);
+                let probe = format!("{}:{path}", ap.provider.name());
+                if let Some(why) = ex.cx.facts.why_absent(one, query(), &probe) {
+                    Err(why)
+                } else {
+                    Ok(ex.cx.facts.near_functions(one, query()))
+                }
             }
-            _ => Vec::new(),
+            _ => Ok(Vec::new()),
         };
-        ex.no_match_near(ap, &format!("{path}:{function}"), &near);
+        let pattern = format!("{path}:{function}");
+        match found {
+            Ok(near) => ex.no_match_near(ap, &pattern, &near),
+            Err(why) => ex.no_match_hint(ap, &pattern, Some(why)),
+        }
     }
 }
 

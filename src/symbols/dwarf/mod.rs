@@ -15,6 +15,7 @@ mod unit;
 
 use std::ops::Range;
 use std::sync::{Arc, OnceLock};
+use std::time::Instant;
 
 use gimli::{EndianSlice, RunTimeEndian};
 use object::Endianness;
@@ -54,6 +55,15 @@ pub struct LineAddress {
     pub vaddr: u64,
     /// The place found, with its full path.
     pub place: Place,
+}
+
+/// A call that the compiler expanded in place.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct InlinedCall {
+    /// A line of the function that was called.
+    pub body: Option<Place>,
+    /// The function with a frame that it became a part of.
+    pub into: Option<String>,
 }
 
 /// What a source line means in a file.
@@ -160,6 +170,38 @@ impl Lines {
             }
         }
         Vec::new()
+    }
+
+    /// Places where calls of the functions that `wanted` accepts (by linkage name, else by plain
+    /// name) were expanded, at most `most`, as far as they are found before `end`.
+    pub fn inlined(
+        &self,
+        wanted: &dyn Fn(&str) -> bool,
+        most: usize,
+        end: Instant,
+    ) -> Vec<InlinedCall> {
+        let dwarf = self.dwarf();
+        let mut found = Vec::new();
+        for (i, slot) in (0..).zip(&self.units) {
+            if found.len() >= most || Instant::now() >= end {
+                break;
+            }
+            let Some(unit) = self.unit(&dwarf, i) else {
+                continue;
+            };
+            for vaddr in unit.inlined(&dwarf, slot.offset, wanted, most - found.len()) {
+                let mut chain = self.lookup(vaddr);
+                let into = chain.pop().and_then(|f| f.name);
+                let own = chain
+                    .into_iter()
+                    .find(|f| f.name.as_deref().is_some_and(wanted));
+                found.push(InlinedCall {
+                    body: own.and_then(|f| f.place),
+                    into,
+                });
+            }
+        }
+        found
     }
 
     /// The addresses where `line` of the file `path` starts, and its `column` if given. `path`

@@ -124,6 +124,32 @@ impl Unit {
         Some(out)
     }
 
+    /// Where inlined functions begin whose name `wanted` accepts, at most `most`.
+    pub(super) fn inlined(
+        &self,
+        dwarf: &Dwarf<'_>,
+        offset: DebugInfoOffset,
+        wanted: &dyn Fn(&str) -> bool,
+        most: usize,
+    ) -> Vec<u64> {
+        let header = dwarf.unit_header(offset);
+        let Ok(unit) = header.and_then(|header| dwarf.unit(header)) else {
+            return Vec::new();
+        };
+        // A function is inlined many times; its name is read once for each time all the same,
+        // since what refers to it is small.
+        let deeper = self.levels.iter().skip(1).flatten();
+        let is_wanted = |e: &&Extent| {
+            let die = self.functions[e.function as usize].die;
+            name_of(dwarf, &unit, die, MAX_REFERENCES).is_some_and(|name| wanted(&name))
+        };
+        deeper
+            .filter(is_wanted)
+            .take(most)
+            .map(|e| e.start)
+            .collect()
+    }
+
     /// Adds where `line` starts in each function; remembers the first line after it that has
     /// code. Whether the unit has such a file at all.
     pub(super) fn addresses(
