@@ -42,8 +42,9 @@ impl Tracefs {
             match fs::metadata(Path::new(root).join("events")) {
                 Ok(_) => return Ok(Self::at(root)),
                 Err(e) if e.kind() == std::io::ErrorKind::PermissionDenied => {
-                    return Err(Error::from(e)
-                        .context(format!("cannot look into {root}, which needs root")));
+                    return Err(Error::from(e).context(format!(
+                        "cannot look into {root}, which needs root or CAP_DAC_READ_SEARCH"
+                    )));
                 }
                 Err(_) => {}
             }

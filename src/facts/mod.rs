@@ -326,6 +326,10 @@ impl Facts for HostFacts<'_> {
         self.env.tracepoints(category, event).unwrap_or_default()
     }
 
+    fn no_tracepoints(&self) -> Option<String> {
+        Some(self.env.tracepoints("*", "*").err()?.to_string())
+    }
+
     fn tracepoint_fields(
         &self,
         store: &mut TypeStore,

@@ -177,6 +177,12 @@ impl<'a> Fx<'_, 'a> {
                 self.map_get_memory(*map, key.as_deref(), &e.ty, dst);
             }
             ExprKind::Load(place) => self.load_memory(place, &e.ty, dst),
+            // A struct by value, in one or two words.
+            ExprKind::CtxArg(n) => {
+                let ctx = self.ctx();
+                let at = self.b.add_imm(ctx, 8 * i64::from(*n));
+                self.probe_read(crate::types::AddrSpace::Kernel, dst, size, at);
+            }
             ExprKind::DataLoc { offset } => self.data_loc(*offset, size, dst),
             ExprKind::Parts(parts) => {
                 self.zero(dst, size);

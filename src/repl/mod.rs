@@ -17,8 +17,8 @@ mod console;
 mod editor;
 mod eval;
 mod history;
-mod items;
-mod text;
+pub mod items;
+pub mod text;
 mod tracer;
 mod worker;
 

@@ -85,6 +85,12 @@ pub trait MapAccess {
     fn zero(&self, map: MapId) -> Result<()>;
 }
 
+/// What was tried when the kernel refuses to read an entry.
+const READING: &str = "cannot read a map";
+
+/// The same where it refuses to write or delete one.
+const WRITING: &str = "cannot write to a map";
+
 /// Entries that one batch read asks for at first.
 const BATCH: usize = 256;
 
@@ -169,7 +175,7 @@ impl KernelMaps {
                     cursor = before;
                 }
                 Err(_) if before.is_none() => return Ok(false),
-                Err(e) => return Err(e),
+                Err(e) => return Err(e.context(READING)),
             }
         }
     }
@@ -180,7 +186,7 @@ impl KernelMaps {
         // A key that is deleted between two steps sends the walk back to the start, so keys
         // are collected first.
         for key in self.keys(m)? {
-            if m.lookup(&key, &mut value)? {
+            if m.lookup(&key, &mut value).context(READING)? {
                 f(&key, &value)?;
             }
         }
@@ -192,7 +198,7 @@ impl KernelMaps {
         let mut keys = Vec::new();
         let mut next = vec![0; m.key_size()];
         let mut at: Option<Vec<u8>> = None;
-        while m.next_key(at.as_deref(), &mut next)? {
+        while m.next_key(at.as_deref(), &mut next).context(READING)? {
             if seen.insert(next.clone()) {
                 keys.push(next.clone());
             } else if keys.len() >= m.max_entries() as usize {
@@ -323,7 +329,7 @@ impl MapAccess for KernelMaps {
     fn lookup(&self, map: MapId, key: &[u8], value: &mut Vec<u8>) -> Result<bool> {
         let m = self.get(map);
         value.resize(m.entry_size(), 0);
-        let found = m.lookup(key, value)?;
+        let found = m.lookup(key, value).context(READING)?;
         if !found {
             value.clear();
         }
@@ -331,16 +337,16 @@ impl MapAccess for KernelMaps {
     }
 
     fn update(&self, map: MapId, key: &[u8], value: &[u8]) -> Result<()> {
-        self.get(map).update(key, value)
+        self.get(map).update(key, value).context(WRITING)
     }
 
     fn delete(&self, map: MapId, key: &[u8]) -> Result<bool> {
         let m = self.get(map);
         if is_array(m.kind()) {
-            m.update(key, &vec![0; m.entry_size()])?;
+            m.update(key, &vec![0; m.entry_size()]).context(WRITING)?;
             return Ok(true);
         }
-        m.delete(key)
+        m.delete(key).context(WRITING)
     }
 
     fn clear(&self, map: MapId) -> Result<()> {
@@ -349,7 +355,7 @@ impl MapAccess for KernelMaps {
             return self.zero(map);
         }
         for key in self.keys(m)? {
-            m.delete(&key)?;
+            m.delete(&key).context(WRITING)?;
         }
         Ok(())
     }
@@ -358,7 +364,7 @@ impl MapAccess for KernelMaps {
         let m = self.get(map);
         let zero = vec![0; m.entry_size()];
         for key in self.keys(m)? {
-            m.update(&key, &zero)?;
+            m.update(&key, &zero).context(WRITING)?;
         }
         Ok(())
     }

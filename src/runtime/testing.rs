@@ -183,6 +183,36 @@ pub fn load(object: Object) -> (Loaded, HostEnv) {
     (loaded, env)
 }
 
+/// Whether the kernel has a map of this name.
+pub fn map_named(name: &str) -> bool {
+    use libbpf_sys as lib;
+    let mut id = 0;
+    loop {
+        // SAFETY: `id` outlives the call.
+        if unsafe { lib::bpf_map_get_next_id(id, &raw mut id) } != 0 {
+            return false;
+        }
+        // SAFETY: takes a number.
+        let fd = unsafe { lib::bpf_map_get_fd_by_id(id) };
+        if fd < 0 {
+            continue;
+        }
+        let mut info = lib::bpf_map_info::default();
+        let mut size = size_of_val(&info) as u32;
+        // SAFETY: `info` has `size` bytes and outlives the call; the descriptor is ours and is
+        // not used after it is closed.
+        let got = unsafe {
+            let got = lib::bpf_map_get_info_by_fd(fd, &raw mut info, &raw mut size);
+            libc::close(fd);
+            got
+        };
+        let is = info.name.iter().map(|&c| c as u8).take_while(|&c| c != 0);
+        if got == 0 && is.eq(name.bytes()) {
+            return true;
+        }
+    }
+}
+
 /// The counters of [`counting_object`].
 pub fn counts(loaded: &Loaded) -> Vec<u64> {
     use super::map::MapAccess;

@@ -147,6 +147,11 @@ pub trait Facts {
         Vec::new()
     }
 
+    /// Why tracepoints cannot be listed at all, if they cannot.
+    fn no_tracepoints(&self) -> Option<String> {
+        None
+    }
+
     /// The fields of a trace event.
     fn tracepoint_fields(
         &self,

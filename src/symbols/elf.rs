@@ -277,7 +277,7 @@ impl ElfFile {
         self.segments
             .iter()
             .find(|s| vaddr.checked_sub(s.vaddr).is_some_and(|d| d < s.file_size))
-            .map(|s| vaddr - s.vaddr + s.offset)
+            .and_then(|s| (vaddr - s.vaddr).checked_add(s.offset))
     }
 
     /// The virtual address of a file offset; `None` for bytes that are not loaded. Where two
@@ -291,7 +291,7 @@ impl ElfFile {
                     .is_some_and(|d| d < s.file_size)
             })
             .max_by_key(|s| s.executable)
-            .map(|s| offset - s.offset + s.vaddr)
+            .and_then(|s| (offset - s.offset).checked_add(s.vaddr))
     }
 
     /// All section headers, the null section included, so that indices are `st_shndx`.

@@ -195,13 +195,13 @@ fn newest_wins(spans: &[Span]) -> Vec<Span> {
             next += 1;
             continue;
         };
-        let border = order.get(next).map_or(u64::MAX, |&i| spans[i].start);
-        let end = spans[top].end.min(border);
+        let border = order.get(next).map(|&i| spans[i].start);
+        let end = spans[top].end.min(border.unwrap_or(u64::MAX));
         if at < end {
             emit(at, end, top);
         }
         at = at.max(end);
-        if end == border {
+        if border == Some(end) {
             open.push(order[next]);
             next += 1;
         }

@@ -4,11 +4,15 @@
 //! not to be had.
 
 mod accounted;
+mod differential;
 mod exact;
 mod explained;
+mod faults;
+mod injection;
 #[path = "../support/kernel.rs"]
 mod kernel;
 mod killed;
 mod privilege;
 mod run;
 mod safe;
+mod soak;

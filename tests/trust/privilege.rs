@@ -90,6 +90,32 @@ fn what_is_missing_is_named() {
 }
 
 #[test]
+fn a_probe_that_needs_more_says_what() {
+    if !usable("a_probe_that_needs_more_says_what") {
+        return;
+    }
+    for (probe, said) in [
+        ("tracepoint:sched:sched_switch", "CAP_DAC_READ_SEARCH"),
+        (
+            "watchpoint:0xffffffff81000000:8:w",
+            "CAP_SYS_ADMIN is missing",
+        ),
+    ] {
+        let script = format!("{probe} {{ exit(); }} interval:ms:100 {{ exit(); }}");
+        let Some((_, err, code)) = as_nobody("more", ENOUGH, &["-q", "-e", &script]) else {
+            return;
+        };
+        assert!(err.contains(said), "{probe}: {err}");
+        assert_ne!(code, Some(0), "{probe}");
+    }
+    // With it, it works.
+    let script = "tracepoint:sched:sched_switch { exit(); } interval:s:20 { exit(); }";
+    let more = format!("{ENOUGH},+dac_read_search");
+    let (_, err, code) = as_nobody("more", &more, &["-q", "-e", script]).unwrap();
+    assert_eq!((code, err.as_str()), (Some(0), ""));
+}
+
+#[test]
 fn what_is_not_needed_is_given_up_when_everything_is_attached() {
     if !usable("what_is_not_needed_is_given_up_when_everything_is_attached") {
         return;

@@ -39,7 +39,9 @@ pub fn run(args: &[&str]) -> Done {
 /// C compiler.
 pub fn threads() -> Option<PathBuf> {
     static BUILT: OnceLock<Option<PathBuf>> = OnceLock::new();
-    BUILT.get_or_init(|| build("threads")).clone()
+    BUILT
+        .get_or_init(|| build("threads", "trust-threads", &[]))
+        .clone()
 }
 
 /// Another program of tests/fixtures/e2e, built.
@@ -50,17 +52,19 @@ pub fn program(name: &str) -> Option<PathBuf> {
     if let Some((_, path)) = built.iter().find(|(n, _)| n == name) {
         return path.clone();
     }
-    let path = build(name);
+    let path = build(name, &format!("trust-{name}"), &[]);
     built.push((name.to_owned(), path.clone()));
     path
 }
 
-fn build(name: &str) -> Option<PathBuf> {
+/// A source of tests/fixtures/e2e, compiled with extra `flags` to a file of this name.
+pub fn build(name: &str, to: &str, flags: &[&str]) -> Option<PathBuf> {
     let dir = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/e2e");
-    let to = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("trust-{name}"));
+    let to = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(to);
     let status = Command::new("cc")
         .args(["-O1", "-pthread", "-o"])
         .arg(&to)
+        .args(flags)
         .arg(format!("{dir}/{name}.c"))
         .status();
     match status {

@@ -100,7 +100,7 @@ pub fn signal(pid: u32, signal: i32) {
 }
 
 /// Runs a command line on a terminal of its own and gives what the terminal got.
-fn on_terminal(args: &[&str]) -> Option<String> {
+pub fn on_terminal(args: &[&str]) -> Option<String> {
     let quoted: Vec<_> = [env!("CARGO_BIN_EXE_rtrace")]
         .iter()
         .chain(args)

@@ -47,6 +47,10 @@ impl Attacher<'_> {
                 Some(libc::EINVAL) => {
                     e.context("the processor cannot watch this address, length and mode")
                 }
+                // Of the kernel's own memory, whatever CAP_PERFMON allows.
+                Some(libc::EPERM) if addr >> 63 == 1 => {
+                    privilege::explain(e, &[Capability::SysAdmin])
+                }
                 _ => e,
             })
             .with_context(|| format!("watchpoint on {len} bytes at {addr:#x}"))

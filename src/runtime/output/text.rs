@@ -190,31 +190,40 @@ pub(super) fn escaped(bytes: &[u8], out: &mut Vec<u8>) {
 }
 
 /// Replaces the control characters in `out[start..]`, but for tabs and newlines, by `\xHH`.
-/// Bytes 0x80 to 0x9f are controls only as characters of their own, which in UTF-8 begin with
-/// 0xc2; other sequences keep them.
-pub(crate) fn guard(out: &mut Vec<u8>, start: usize) {
-    let control = |b: u8| (b < b' ' && !matches!(b, b'\n' | b'\t')) || b == 0x7f;
-    let c1 = |w: &[u8]| w[0] == 0xc2 && (0x80..0xa0).contains(&w[1]);
+/// So are bytes that are not UTF-8 and control characters where terminals do not use UTF-8.
+pub fn guard(out: &mut Vec<u8>, start: usize) {
     let tail = &out[start..];
-    if !tail.iter().copied().any(control) && !tail.windows(2).any(c1) {
+    // All of ASCII that is shown, and the two that are let through: the usual case.
+    if tail
+        .iter()
+        .all(|&b| (b' '..0x7f).contains(&b) || matches!(b, b'\n' | b'\t'))
+    {
         return;
     }
     let tail = tail.to_vec();
     out.truncate(start);
-    let mut i = 0;
-    while i < tail.len() {
-        if tail[i..].len() > 1 && c1(&tail[i..i + 2]) {
-            push_display(
-                out,
-                format_args!("\\x{:02x}\\x{:02x}", tail[i], tail[i + 1]),
-            );
-            i += 2;
-            continue;
+    let escape = |out: &mut Vec<u8>, bytes: &[u8]| {
+        for b in bytes {
+            push_display(out, format_args!("\\x{b:02x}"));
         }
-        match tail[i] {
-            b if control(b) => push_display(out, format_args!("\\x{b:02x}")),
-            b => out.push(b),
+    };
+    for chunk in tail.utf8_chunks() {
+        for c in chunk.valid().chars() {
+            let mut buffer = [0; 4];
+            let bytes = c.encode_utf8(&mut buffer).as_bytes();
+            if c.is_control() && !matches!(c, '\n' | '\t') {
+                escape(out, bytes);
+            } else {
+                out.extend_from_slice(bytes);
+            }
         }
-        i += 1;
+        // Bytes that terminals without UTF-8 take for control characters too.
+        for &b in chunk.invalid() {
+            if (0x80..0xa0).contains(&b) {
+                escape(out, &[b]);
+            } else {
+                out.push(b);
+            }
+        }
     }
 }

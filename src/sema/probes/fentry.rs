@@ -10,7 +10,7 @@ use crate::env::wildcard;
 use crate::object::{Attach, ProgramType};
 use crate::sema::env::{ArgField, ArgSource, Prototype};
 use crate::sema::hir::{AttachSpec, Context};
-use crate::types::{AddrSpace, Type};
+use crate::types::{AddrSpace, Type, TypeStore, size_of};
 
 /// Most arguments that a BPF trampoline passes on.
 const MAX_ARGS: usize = 12;
@@ -36,11 +36,11 @@ pub(super) fn expand(ex: &mut Expander<'_, '_>, ap: &Ap) {
         let Some(proto) = ex.cx.facts.function(ex.store, Some(&owner), &function) else {
             continue;
         };
-        if proto.params.len() > MAX_ARGS {
+        let Some(slots) = Slots::of(&proto, ex.store).filter(|s| s.count <= MAX_ARGS) else {
             continue;
-        }
+        };
         any = true;
-        function_match(ex, ap, &function, &proto, wild);
+        function_match(ex, ap, &function, &proto, &slots, wild);
     }
     if !any {
         let shown = ap.parts.join(":");
@@ -53,6 +53,7 @@ fn function_match(
     ap: &Ap,
     function: &str,
     proto: &Prototype,
+    slots: &Slots,
     wild: bool,
 ) {
     let exit = ap.provider == Provider::Fexit;
@@ -61,12 +62,12 @@ fn function_match(
     } else {
         ProgramType::TracingFentry
     };
-    let count = proto.params.len() as u8;
+    let count = slots.count as u8;
     let mut cx = ProbeCx::new(ap.provider, ty, Context::Args { count, btf: true });
     cx.space = AddrSpace::Kernel;
     cx.filter_pid = true;
     let name = format!("{}:{}:{function}", ap.provider.name(), proto.module);
-    cx.args = Some(arguments(&format!("{name}_args"), proto));
+    cx.args = Some(arguments(&format!("{name}_args"), proto, &slots.first));
     if exit && !matches!(proto.ret, Type::Void) {
         cx.retval = Some((proto.ret.clone(), count));
     }
@@ -106,20 +107,52 @@ fn push(
     });
 }
 
-/// Parameters as `args`; those without a name are `argN`.
-fn arguments(name: &str, proto: &Prototype) -> Arc<Args> {
-    let fields = proto.params.iter().enumerate().map(|(i, (name, ty))| {
-        let name = if name.is_empty() {
-            format!("arg{i}")
-        } else {
-            name.clone()
+/// The words of the context that parameters take. A struct by value takes as many as it has
+/// bytes for; the kernel attaches to functions with none above 16 bytes.
+struct Slots {
+    /// By parameter: its first word.
+    first: Vec<u8>,
+    /// Of all parameters; the return value comes after them.
+    count: usize,
+}
+
+impl Slots {
+    fn of(proto: &Prototype, store: &TypeStore) -> Option<Self> {
+        let mut slots = Self {
+            first: Vec::new(),
+            count: 0,
         };
-        ArgField {
-            name,
-            ty: ty.clone(),
-            source: ArgSource::Ctx(i as u8),
+        for (_, ty) in &proto.params {
+            slots.first.push(u8::try_from(slots.count).ok()?);
+            slots.count += match size_of(ty, store) {
+                0..=8 => 1,
+                9..=16 => 2,
+                _ => return None,
+            };
         }
-    });
+        Some(slots)
+    }
+}
+
+/// Parameters as `args`, each at its word; those without a name are `argN`.
+fn arguments(name: &str, proto: &Prototype, first: &[u8]) -> Arc<Args> {
+    let fields = proto
+        .params
+        .iter()
+        .zip(first)
+        .enumerate()
+        .map(|(i, ((name, ty), &at))| {
+            let name = if name.is_empty() {
+                format!("arg{i}")
+            } else {
+                name.clone()
+            };
+            ArgField {
+                name,
+                ty: ty.clone(),
+                source: ArgSource::Ctx(at),
+            }
+        });
     Arc::new(Args {
         name: name.to_owned(),
         fields: fields.collect(),
@@ -141,14 +174,17 @@ pub(super) fn raw_tracepoint(ex: &mut Expander<'_, '_>, ap: &Ap) {
         let Some(proto) = ex.cx.facts.raw_tracepoint(ex.store, &event) else {
             continue;
         };
+        let Some(slots) = Slots::of(&proto, ex.store) else {
+            continue;
+        };
         any = true;
-        let count = proto.params.len() as u8;
+        let count = slots.count as u8;
         let ctx = Context::Args { count, btf: true };
         let mut cx = ProbeCx::new(ap.provider, ProgramType::TracingRawTp, ctx);
         cx.space = AddrSpace::Kernel;
         cx.filter_pid = true;
         let name = format!("rawtracepoint:{owner}:{event}");
-        cx.args = Some(arguments(&format!("{name}_args"), &proto));
+        cx.args = Some(arguments(&format!("{name}_args"), &proto, &slots.first));
         let attach = Attach::RawTracepoint {
             event: event.clone(),
         };

@@ -546,12 +546,20 @@ impl Expander<'_, '_> {
         self.no_match_hint(ap, pattern, hint);
     }
 
+    /// The same where what there is cannot be seen.
+    pub fn no_match_because(&mut self, ap: &Ap, pattern: &str, why: String) {
+        self.no_match_hint(ap, pattern, Some(why));
+    }
+
     /// The same with what may help.
     pub fn no_match_hint(&mut self, ap: &Ap, pattern: &str, hint: Option<String>) {
         let text = format!("No matches for {} {pattern}.", ap.provider.name());
         if wildcard::is_pattern(pattern) && self.run.missing_probes == MissingProbes::Error {
-            self.unmatched
-                .push(Diagnostic::error(Code::NoMatch, ap.span, text));
+            let d = Diagnostic::error(Code::NoMatch, ap.span, text);
+            self.unmatched.push(match hint {
+                Some(hint) => d.hint(hint),
+                None => d,
+            });
         } else {
             self.missing_hint(ap.span, text, hint);
         }

@@ -21,6 +21,9 @@ pub(super) fn expand(ex: &mut Expander<'_, '_>, ap: &Ap) {
     let pattern = wildcard::is_pattern(category) || wildcard::is_pattern(event);
     let matches = ex.cx.facts.tracepoints(category, event);
     if matches.is_empty() {
+        if let Some(why) = ex.cx.facts.no_tracepoints() {
+            return ex.no_match_because(ap, &format!("{category}:{event}"), why);
+        }
         let near = if pattern {
             Vec::new()
         } else {
