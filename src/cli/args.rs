@@ -202,6 +202,8 @@ pub struct Args {
     pub version: bool,
     /// `-i`
     pub interactive: bool,
+    /// `--live`, `top`
+    pub live: bool,
 }
 
 /// Why argv is not acceptable.
@@ -275,6 +277,7 @@ pub fn parse(argv: &[OsString]) -> Result<Args, Refusal> {
         help: m.is_set("help"),
         version: m.is_set("version"),
         interactive: m.is_set("interactive"),
+        live: m.is_set("live"),
         ..Args::default()
     };
     for list in m.values("no_feature") {

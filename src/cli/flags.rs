@@ -63,6 +63,7 @@ pub static FLAGS: &[Row] = rows! {
         include _ "include" Many("FILE"), "Include FILE before the program";
         unsafe_mode _ "unsafe" Nothing, "Allow calls that change the system";
         interactive 'i' "interactive" Nothing, "Start a session, from the program if there is one";
+        live _ "live" Nothing, "Show maps, histograms and probes on the full screen, as `rtrace top`";
         mode _ "mode" One("MODE"), "codegen, compiler-bench, bench, test or format";
         test _ "test" Nothing, "Run the test: probes of the program";
         bench _ "bench" Nothing, "Run the bench: probes of the program";
@@ -149,6 +150,7 @@ pub fn help() -> String {
            rtrace [options] -e PROGRAM [parameters]\n  \
            rtrace [options] -            program from standard input\n  \
            rtrace [options] [-i FILE]    a session on the terminal\n  \
+           rtrace top FILE               a live view of maps and probes\n  \
            rtrace -l [SEARCH|FILE]       list probes\n  \
            rtrace flame [options]        profile, and draw a flame graph\n  \
            rtrace explain CODE | check FILE... | fmt FILE... | doctor\n\n\

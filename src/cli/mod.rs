@@ -42,7 +42,12 @@ pub fn main(argv: &[OsString]) -> i32 {
     if let Some(code) = argv.get(1).and_then(|name| commands::run(name, &argv[2..])) {
         return code;
     }
-    let mut args = match args::parse(argv) {
+    let mut spelt = argv.to_vec();
+    // The command is another way to write the option.
+    if let Some(word) = spelt.get_mut(1).filter(|w| *w == "top") {
+        *word = "--live".into();
+    }
+    let mut args = match args::parse(&spelt) {
         Ok(args) => args,
         Err(refusal) => {
             complain(&refusal.message);
@@ -86,7 +91,11 @@ fn dispatch(args: &Args, argv: &[OsString]) -> i32 {
         return search(args);
     }
     let on_terminal = || std::io::stdin().is_terminal() && std::io::stdout().is_terminal();
-    let interactive = args.interactive || (args.program.is_none() && on_terminal());
+    let interactive = !args.live && (args.interactive || (args.program.is_none() && on_terminal()));
+    if args.live && args.program.is_none() {
+        complain("ERROR: USAGE: rtrace top FILE, or rtrace top -e PROGRAM");
+        return REFUSED;
+    }
     if interactive && args.program.is_none() {
         return repl::main(args, None);
     }
@@ -103,6 +112,9 @@ fn dispatch(args: &Args, argv: &[OsString]) -> i32 {
             return REFUSED;
         }
     };
+    if args.live {
+        return repl::top::main(args, &input);
+    }
     if interactive {
         return repl::main(args, Some(input));
     }

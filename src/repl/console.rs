@@ -33,6 +33,8 @@ struct State {
     held: bool,
     /// No editor will read any more: everything goes to standard output at once.
     direct: bool,
+    /// Answers wait for [`Console::take`], too.
+    captured: bool,
 }
 
 /// The output of a session.
@@ -135,15 +137,11 @@ impl Console {
 
     /// Writes an answer now, after what probes have printed so far.
     pub fn say(&self, text: &str) {
-        let mut state = self.state();
-        let mut bytes = std::mem::take(&mut state.pending);
-        drop(state);
-        bytes.extend_from_slice(text.as_bytes());
-        if !bytes.is_empty() && !bytes.ends_with(b"\n") {
-            bytes.push(b'\n');
-        }
-        let mut out = io::stdout().lock();
-        let _ = out.write_all(&bytes).and_then(|()| out.flush());
+        let end = match text.is_empty() || text.ends_with('\n') {
+            true => "",
+            false => "\n",
+        };
+        self.answer(format!("{text}{end}").as_bytes());
     }
 
     /// Stops or resumes the output of probes; says whether that changed anything.
@@ -154,6 +152,19 @@ impl Console {
             state.dropped = 0;
         }
         std::mem::replace(&mut state.muted, muted) != muted
+    }
+
+    /// From now on nothing is written: somebody else has the terminal and takes the output.
+    pub fn capture(&self) {
+        self.state().captured = true;
+    }
+
+    /// What was printed since the last time, and how many lines there was no room for.
+    pub fn take(&self) -> (String, u64) {
+        let mut state = self.state();
+        let text = String::from_utf8_lossy(&state.pending).into_owned();
+        state.pending.clear();
+        (text, std::mem::take(&mut state.dropped))
     }
 
     /// Keeps output back, as far as there is room, or lets it go on.
@@ -176,12 +187,33 @@ impl Console {
 
     /// From now on everything is written at once: nobody types any more.
     pub fn finish(&self) {
+        self.state().captured = false;
         self.say("");
         let mut state = self.state();
         state.direct = true;
         state.muted = false;
         drop(state);
         self.changed.notify_all();
+    }
+
+    /// Writes a part of an answer now, after what probes have printed so far.
+    fn answer(&self, part: &[u8]) {
+        let mut state = self.state();
+        if state.captured {
+            state.pending.extend_from_slice(part);
+            return;
+        }
+        let mut bytes = std::mem::take(&mut state.pending);
+        drop(state);
+        bytes.extend_from_slice(part);
+        let mut out = io::stdout().lock();
+        // A terminal that went away ends the session by other means.
+        let _ = out.write_all(&bytes).and_then(|()| out.flush());
+    }
+
+    /// A writer for the answer to what was typed: unlike what probes print, it always fits.
+    pub fn answers(self: &Arc<Self>) -> Box<dyn Write> {
+        Box::new(Answer(Arc::clone(self)))
     }
 
     /// A writer for a probe's output.
@@ -191,6 +223,19 @@ impl Console {
 }
 
 struct Output(Arc<Console>);
+
+struct Answer(Arc<Console>);
+
+impl Write for Answer {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.answer(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
 
 impl Write for Output {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
@@ -219,6 +264,20 @@ mod tests {
         assert!(text.len() < LIMIT + 100);
         assert!(text.ends_with(&format!("1234567\n[{} lines not shown]\n", lines / 2)));
         assert_eq!(console.dropped_in_all(), lines as u64 / 2);
+    }
+
+    #[test]
+    fn answers_come_through_a_flood() {
+        let console = Arc::new(Console::default());
+        console.capture();
+        for _ in 0..LIMIT {
+            console.writer().write_all(b"1234567\n").unwrap();
+        }
+        console.answers().write_all(b"42\n").unwrap();
+        console.say("done");
+        let (text, dropped) = console.take();
+        assert!(text.ends_with("\n42\ndone\n"), "{text}");
+        assert!(dropped > 0);
     }
 
     #[test]

@@ -35,6 +35,15 @@ pub struct Item {
     pub enabled: bool,
 }
 
+impl Item {
+    /// The first line of its text that is no comment.
+    pub fn first_line(&self) -> &str {
+        let mut lines = self.text.lines();
+        let first = lines.find(|l| !l.trim_start().starts_with("//"));
+        first.unwrap_or_default()
+    }
+}
+
 /// What limits the probes of the session.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Filter {

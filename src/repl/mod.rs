@@ -11,6 +11,7 @@
 //!
 //! Nothing here is reached by scripts that are just run.
 
+mod base;
 mod commands;
 mod complete;
 mod console;
@@ -19,12 +20,13 @@ mod eval;
 mod history;
 pub mod items;
 pub mod text;
+pub mod top;
 mod tracer;
 mod worker;
 
 use std::fmt::Write as _;
 use std::io::IsTerminal as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -34,28 +36,25 @@ use rustyline::history::FileHistory;
 use rustyline::{Editor, EventHandler, KeyEvent};
 
 use crate::builtins;
-use crate::cli::args::{Args, Engine};
+use crate::cli::args::Args;
 use crate::cli::input::{self, Input};
 use crate::cli::list;
 use crate::cli::terminal::{colour, complain};
 use crate::cli::{FAILED, REFUSED};
 use crate::diag::Code;
-use crate::env::{HostEnv, HostOptions};
 use crate::error::{Error, ErrorExt as _, Result};
 use crate::object::MapId;
-use crate::runtime::privilege;
 use crate::runtime::sys::tty::RawInput;
 use crate::runtime::sys::wait::Signals;
-use crate::symbols::cache::IndexCache;
 use crate::symbols::paths::PathResolver;
 
+use base::Base;
 use commands::{COMMANDS, Verb};
 use complete::Candidates;
 use console::Console;
 use editor::Assistant;
 use items::Kind;
 use tracer::{Refused, Tracer};
-use worker::Context;
 
 /// Milliseconds between two looks of `watch`.
 const WATCH_MS: i32 = 500;
@@ -80,30 +79,16 @@ pub fn main(args: &Args, script: Option<Input>) -> i32 {
 }
 
 fn session(args: &Args, script: Option<Input>) -> Result<i32> {
-    // Before any thread starts, so that all leave Ctrl-C to this one.
-    let signals = Signals::new(&[libc::SIGINT]).context("signalfd")?;
-    let env = Arc::new(HostEnv::new(HostOptions {
-        functions: args.traceable_functions.clone(),
-        btf: std::env::var_os("BPFTRACE_BTF").map(Into::into),
-        ..crate::env::HostOptions::default()
-    }));
-    let lacks = match args.engine {
-        Engine::User => None,
-        Engine::Kernel => privilege::check().err(),
-    };
-    let kernel = args.engine == Engine::Kernel && lacks.is_none();
-    let mut args = args.clone();
-    if !kernel {
-        args.engine = Engine::User;
-    }
-    let args = Arc::new(args);
-    let console = Arc::new(Console::default());
-    let cx = Context {
-        args: Arc::clone(&args),
-        env: Arc::clone(&env),
-        console: Arc::clone(&console),
-        indexes: IndexCache::default(),
-    };
+    let base = Base::new(args, &[libc::SIGINT])?;
+    let note = base.note();
+    let Base {
+        cx,
+        kernel,
+        signals,
+        ..
+    } = base;
+    let (args, console) = (Arc::clone(&cx.args), Arc::clone(&cx.console));
+    let env = Arc::clone(&cx.env);
     let candidates = Arc::new(Candidates::new(env, args.pid, cx.indexes.clone()));
     let history = history::file();
     let mut editor = line_editor(Arc::clone(&candidates)).map_err(terminal)?;
@@ -125,12 +110,8 @@ fn session(args: &Args, script: Option<Input>) -> Result<i32> {
     }
     if !args.quiet {
         console.say("rtrace: type a probe, an expression or `help`; Tab completes, Ctrl-D ends.\n");
-        if let Some(e) = &lacks {
-            console.say(&format!(
-                "NOTE: {e}.\nThis session runs in user space: begin, end and interval probes and \
-                 expressions work.\nRoot adds all probes of the kernel and of programs, and \
-                 kernel types and memory.\n"
-            ));
+        if let Some(note) = note {
+            console.say(&note);
         }
     }
     let mut repl = Repl {
@@ -141,6 +122,7 @@ fn session(args: &Args, script: Option<Input>) -> Result<i32> {
         candidates,
         draft: None,
         history: Vec::new(),
+        history_file: history,
         interrupted_empty,
     };
     if let Some(script) = script
@@ -150,10 +132,6 @@ fn session(args: &Args, script: Option<Input>) -> Result<i32> {
         return Ok(REFUSED);
     }
     repl.read(&mut editor);
-    if let Some(file) = &history {
-        // Losing it must not spoil the end of the session.
-        let _ = editor.append_history(file);
-    }
     repl.console.finish();
     repl.tracer.finish()?;
     Ok(0)
@@ -184,6 +162,8 @@ struct Repl {
     /// Text that the next line starts with: what `edit N` is about.
     draft: Option<String>,
     history: Vec<String>,
+    /// Where that is kept.
+    history_file: Option<PathBuf>,
     /// Whether the last Ctrl-C was pressed on an empty line.
     interrupted_empty: Arc<AtomicBool>,
 }
@@ -202,9 +182,11 @@ impl Repl {
         loop {
             // A Ctrl-C that came while something was done was meant for that.
             while let Ok(Some(_)) = self.signals.next() {}
-            let names = self.tracer.maps();
-            let names = names.into_iter().map(|(_, m)| m.name.clone()).collect();
-            self.candidates.set_maps(names);
+            let maps = self.tracer.maps().into_iter();
+            let maps = maps.map(|(_, m)| m.name.clone()).collect();
+            let items = self.tracer.script().items().iter();
+            let items = items.map(|i| (i.number, i.first_line().to_owned()));
+            self.candidates.set_known(maps, items.collect());
             let line = match self.draft.take() {
                 Some(draft) => editor.readline_with_initial("rtrace> ", (&draft, "")),
                 None => editor.readline("rtrace> "),
@@ -217,8 +199,12 @@ impl Repl {
                     if line.trim().is_empty() {
                         continue;
                     }
-                    // A history that is full of memory is no reason to stop.
+                    // What cannot be kept is no reason to stop. Kept at once: a session may be
+                    // ended from outside.
                     let _ = editor.add_history_entry(line.as_str());
+                    if let Some(file) = &self.history_file {
+                        let _ = editor.append_history(file);
+                    }
                     self.history.push(line.clone());
                     match self.obey(&line) {
                         Ok(Next::Read) => {}
@@ -371,30 +357,61 @@ impl Repl {
         Ok(())
     }
 
+    /// A table: what of an item is known stands in columns, its text comes last.
     fn probes(&self) {
-        let mut text = String::new();
+        let mut rows = vec![["", "", "hits", "time", "each", "lost"].map(str::to_owned)];
+        let mut texts = vec![String::new()];
         for item in self.tracer.script().items() {
-            let mut lines = item.text.lines();
-            let first = lines.find(|l| !l.trim_start().starts_with("//"));
-            let more = if lines.next().is_some() { " ..." } else { "" };
-            let state = match (item.kind, item.enabled) {
-                (Kind::Declaration | Kind::C, _) => "definition".to_owned(),
-                (Kind::Probe, false) => "disabled".to_owned(),
-                (Kind::Probe, true) => match self.tracer.counts(item.number) {
-                    None => "attached".to_owned(),
-                    Some(c) => {
-                        let mut state = format!("{} hits, {}", c.hits, duration(c.time_ns));
-                        for (n, what) in [(c.lost, "lost"), (c.missed, "missed")] {
-                            if n > 0 {
-                                let _ = write!(state, ", {n} {what}");
-                            }
-                        }
-                        state
-                    }
-                },
+            let first = item.first_line();
+            let more = match item.text.trim_end().ends_with(first) {
+                true => "",
+                false => " ...",
             };
-            let first = first.unwrap_or_default();
-            let _ = writeln!(text, "[{}] {state}: {first}{more}", item.number);
+            texts.push(format!("{first}{more}"));
+            let counts = self.tracer.counts(item.number);
+            let state = match (item.kind, &counts) {
+                (Kind::Declaration | Kind::C, _) => "defined",
+                (Kind::Probe, None) => "disabled",
+                (Kind::Probe, Some(_)) => "attached",
+            };
+            let c = counts.filter(|_| item.kind == Kind::Probe);
+            let number = |n: Option<u64>| n.map_or_else(String::new, |n| n.to_string());
+            let each = c.and_then(|c| c.time_ns.checked_div(c.hits));
+            rows.push([
+                format!("[{}]", item.number),
+                state.to_owned(),
+                number(c.map(|c| c.hits)),
+                c.map_or_else(String::new, |c| duration(c.time_ns)),
+                each.map_or_else(String::new, duration),
+                // Skipped runs are lost events as well.
+                number(c.map(|c| c.lost + c.missed)),
+            ]);
+        }
+        if rows.len() == 1 {
+            self.console.say("no probes yet\n");
+            return;
+        }
+        let width = ratatui::crossterm::terminal::size().map_or(80, |(columns, _)| columns.into());
+        let mut text = String::new();
+        for (row, what) in rows.iter().zip(&texts) {
+            let start = text.len();
+            for (i, cell) in row.iter().enumerate() {
+                let wide = rows.iter().map(|r| r[i].len()).max().unwrap_or(0);
+                let _ = match i {
+                    0 | 1 => write!(text, "{cell:<wide$}  "),
+                    _ => write!(text, "{cell:>wide$}  "),
+                };
+            }
+            let room = usize::saturating_sub(width, text.len() - start).max(20);
+            match what.char_indices().nth(room) {
+                Some(_) => {
+                    let end = what.char_indices().nth(room - 4).map_or(0, |(i, _)| i);
+                    text.push_str(&format!("{} ...", &what[..end]));
+                }
+                None => text.push_str(what),
+            }
+            text.truncate(text.trim_end_matches(' ').len());
+            text.push('\n');
         }
         let dropped = self.console.dropped_in_all();
         if dropped > 0 {
@@ -468,11 +485,13 @@ impl Repl {
         let mut last = Ok(String::new());
         loop {
             let text = self.tracer.map_text(id, Some(top));
+            let shown = text.as_deref().unwrap_or_default();
+            // The last lines are the largest.
+            let room = ratatui::crossterm::terminal::size().map_or(24, |(_, rows)| rows.into());
+            let lines: Vec<&str> = shown.lines().collect();
+            let from = lines.len().saturating_sub(room.max(4usize) - 3);
             // Home, each line cleared to its end, then what is below: nothing flickers.
-            let shown = text
-                .as_deref()
-                .unwrap_or_default()
-                .replace('\n', "\x1b[K\n");
+            let shown = lines[from..].join("\x1b[K\n");
             let head = "\x1b[?1049h\x1b[H";
             self.console.draw(&format!(
                 "{head}watch {name}: any key stops\x1b[K\n\n{shown}\x1b[J"
@@ -505,10 +524,8 @@ impl Repl {
 
     fn set(&mut self, rest: &str) -> Result<(), Refused> {
         if rest.is_empty() {
-            let settings = &self.tracer.script().settings;
-            let lines: Vec<_> = settings.iter().map(|(k, v)| format!("{k}={v}")).collect();
-            self.console.say(&lines.join("\n"));
-            return Ok(());
+            // All of them with the values that they have.
+            return self.tracer.evaluate("config").map(drop);
         }
         let (key, value) = rest.split_once('=').ok_or("ERROR: USAGE: set KEY=VALUE")?;
         let (key, value) = (key.trim().to_owned(), value.trim().to_owned());

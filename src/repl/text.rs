@@ -88,6 +88,8 @@ pub enum Place<'a> {
     /// In a body: the word so far, with the members before it (`curtask.mm.`), and the header
     /// of the probe.
     Body(&'a str, &'a str),
+    /// In a `config` block, where the name of an option is.
+    Config(&'a str),
     /// After `struct`.
     Struct(&'a str),
     /// In a string or comment.
@@ -158,7 +160,17 @@ pub fn place(text: &str) -> Place<'_> {
     if before.ends_with("struct") {
         return Place::Struct(word);
     }
-    Place::Body(word, text[header..body].trim_end_matches('{').trim())
+    let header = text[header..body].trim_end_matches('{').trim();
+    let is_config = header
+        .strip_prefix("config")
+        .is_some_and(|rest| rest.trim() == "=");
+    if is_config {
+        return match before.ends_with(['{', ';', ',']) {
+            true => Place::Config(word),
+            false => Place::Nowhere,
+        };
+    }
+    Place::Body(word, header)
 }
 
 /// The word at the end, with `.` and `->`.

@@ -12,7 +12,7 @@
 
 use std::collections::BTreeMap;
 use std::os::fd::OwnedFd;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use super::eval::{self, Live};
 use super::items::{Composed, Kind, Pieces, Script, split};
@@ -28,8 +28,8 @@ use crate::error::{Error, Result};
 use crate::interp::engine;
 use crate::object::{Attach, MapId, Object, ProgramId, UserMap};
 use crate::runtime::event::Printer;
-use crate::runtime::output::Scope;
-use crate::runtime::output::mapprint::{self, Selection};
+use crate::runtime::output::mapprint::{self, Entry, Selection};
+use crate::runtime::output::{Names, Scope};
 use crate::runtime::shared::{self, SharedMaps, Widening};
 use crate::runtime::sys::bpf;
 use crate::runtime::{MapAccess, Sink as _};
@@ -53,7 +53,13 @@ enum Engine {
 pub struct Tracer {
     cx: Context,
     script: Script,
+    /// Where the items are in what is compiled.
+    composed: Composed,
+    /// What was counted for items whose programs were loaded again meanwhile.
+    before: BTreeMap<u32, Counts>,
     engine: Engine,
+    /// What was found out about addresses, users and cgroups.
+    names: Arc<Mutex<Option<Names>>>,
 }
 
 /// A session's refusal: text for the user, rendered.
@@ -81,7 +87,10 @@ impl Tracer {
         Ok(Self {
             cx,
             script: Script::default(),
+            composed: Composed::default(),
+            before: BTreeMap::new(),
             engine,
+            names: Arc::default(),
         })
     }
 
@@ -116,9 +125,29 @@ impl Tracer {
 
     /// What was counted for an item's probes; `None` if none of them is attached.
     pub fn counts(&self, number: u32) -> Option<Counts> {
+        let item = self.script.item(number)?;
+        if !item.enabled || item.kind != Kind::Probe {
+            return None;
+        }
+        let mut sum = self.before.get(&number).copied().unwrap_or_default();
+        sum += self.running(number)?;
+        Some(sum)
+    }
+
+    /// What was counted for the programs of an item that run now.
+    fn running(&self, number: u32) -> Option<Counts> {
         match &self.engine {
-            Engine::Kernel { workers, .. } => Some(workers.get(&number)?.counts()),
-            Engine::User { .. } => None,
+            Engine::Kernel { workers, .. } => workers.get(&number)?.counts().first().copied(),
+            Engine::User { worker, object } => {
+                let counts = worker.counts();
+                let mut sum = Counts::default();
+                for (point, counts) in object.attach.iter().zip(counts) {
+                    if self.composed.item_at(point.loc.line) == Some(number) {
+                        sum += counts;
+                    }
+                }
+                Some(sum)
+            }
         }
     }
 
@@ -238,6 +267,19 @@ impl Tracer {
             item.is_some_and(|i| i.enabled && i.kind == Kind::Probe)
         };
         let failed = |e: Error| format!("ERROR: {e}");
+        // Loaded again, programs count from zero.
+        let loaded_again = reload || matches!(self.engine, Engine::User { .. });
+        let mut before = self.before.clone();
+        before.retain(|n, _| script.item(*n).is_some() && !fresh.contains(n));
+        if loaded_again {
+            for number in script.items().iter().map(|i| i.number) {
+                if !fresh.contains(&number)
+                    && let Some(counts) = self.running(number)
+                {
+                    *before.entry(number).or_default() += counts;
+                }
+            }
+        }
         match &mut self.engine {
             Engine::Kernel { maps, workers, .. } => {
                 let new = Arc::new(SharedMaps::new(&object, Some(maps)).map_err(failed)?);
@@ -314,6 +356,10 @@ impl Tracer {
             }
         }
         self.script = script;
+        self.composed = composed;
+        self.before = before;
+        // How names are spelt is part of the configuration.
+        *self.names.lock().unwrap_or_else(PoisonError::into_inner) = None;
         for name in lost.into_iter().filter(|n| !carried.contains(n)) {
             let text = format!("NOTE: the type of {name} has changed; it starts empty.\n");
             self.cx.console.say(&text);
@@ -421,7 +467,7 @@ impl Tracer {
                     object: &maps.object,
                     maps: &maps.maps,
                 };
-                let mut printer = self.cx.printer(&object);
+                let mut printer = self.cx.answering(&object);
                 eval::evaluate(&object, point, &live, &mut printer).map_err(failed)?;
             }
             Engine::User {
@@ -434,7 +480,7 @@ impl Tracer {
                         object: &known,
                         maps,
                     };
-                    let mut printer = cx.printer(&object);
+                    let mut printer = cx.answering(&object);
                     eval::evaluate(&object, point, &live, &mut printer)
                 });
                 done.unwrap_or(Ok(())).map_err(failed)?;
@@ -458,38 +504,63 @@ impl Tracer {
         }
     }
 
+    /// Does something with the compiled script and the maps, where they are; `None` if they are
+    /// gone.
+    fn with_maps<T: Send + 'static>(
+        &self,
+        f: impl FnOnce(&Object, &dyn MapAccess) -> T + Send + 'static,
+    ) -> Option<T> {
+        match &self.engine {
+            Engine::Kernel { maps, .. } => Some(f(&maps.object, &maps.maps)),
+            Engine::User { worker, object } => {
+                let object = Arc::clone(object);
+                worker.with(move |maps| f(&object, maps))
+            }
+        }
+    }
+
+    /// Looks at a map's entries, which come in the order they are printed.
+    ///
+    /// # Errors
+    /// It cannot be read, or what `look` says.
+    pub fn look_at<T: Default + Send + 'static>(
+        &self,
+        map: MapId,
+        look: impl FnOnce(&mut Scope<'_>, &UserMap, Vec<Entry>) -> Result<T> + Send + 'static,
+    ) -> Result<T> {
+        let args = Arc::clone(&self.cx.args);
+        let names = Arc::clone(&self.names);
+        let done = self.with_maps(move |object, maps| {
+            let Some(user) = mapprint::user_map(object, map) else {
+                return Ok(T::default());
+            };
+            let entries = mapprint::snapshot(object, map, maps, true)?;
+            let mut names = names.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut scope = Scope {
+                object,
+                names: names.get_or_insert_with(|| run::names(object, &args)),
+                maps,
+                terminal: true,
+            };
+            look(&mut scope, user, entries)
+        });
+        done.unwrap_or_else(|| Ok(T::default()))
+    }
+
     /// A map as it prints, or its `top` largest entries.
     ///
     /// # Errors
     /// It cannot be read.
     pub fn map_text(&self, map: MapId, top: Option<u32>) -> Result<String> {
-        let show = move |cx: &Context, object: &Object, maps: &dyn MapAccess| {
-            let entries = mapprint::snapshot(object, map, maps, true)?;
-            let mut names = run::names(object, &cx.args);
-            let mut scope = Scope {
-                object,
-                names: &mut names,
-                maps,
-                terminal: true,
-            };
+        self.look_at(map, move |scope, user, entries| {
             let select = Selection {
                 top: top.unwrap_or(Selection::ALL.top),
                 ..Selection::ALL
             };
             let mut out = Vec::new();
-            if let Some(user) = mapprint::user_map(object, map) {
-                mapprint::as_text(&mut scope, user, &entries, select, &mut out)?;
-            }
+            mapprint::as_text(scope, user, &entries, select, &mut out)?;
             Ok(String::from_utf8_lossy(&out).into_owned())
-        };
-        match &self.engine {
-            Engine::Kernel { maps, .. } => show(&self.cx, &maps.object, &maps.maps),
-            Engine::User { worker, object } => {
-                let (cx, object) = (self.cx.clone(), Arc::clone(object));
-                let text = worker.with(move |maps| show(&cx, &object, maps));
-                text.unwrap_or_else(|| Ok(String::new()))
-            }
-        }
+        })
     }
 
     /// How many entries a map has.
@@ -497,17 +568,22 @@ impl Tracer {
     /// # Errors
     /// It cannot be read.
     pub fn entries(&self, map: MapId) -> Result<usize> {
-        match &self.engine {
-            Engine::Kernel { maps, .. } => {
-                Ok(mapprint::snapshot(&maps.object, map, &maps.maps, false)?.len())
-            }
-            Engine::User { worker, object } => {
-                let object = Arc::clone(object);
-                let count = worker
-                    .with(move |maps| Ok(mapprint::snapshot(&object, map, maps, false)?.len()));
-                count.unwrap_or(Ok(0))
-            }
-        }
+        let count = self
+            .with_maps(move |object, maps| Ok(mapprint::snapshot(object, map, maps, false)?.len()));
+        count.unwrap_or(Ok(0))
+    }
+
+    /// Empties all `@maps`.
+    ///
+    /// # Errors
+    /// A map cannot be changed.
+    pub fn reset(&self) -> Result<()> {
+        let done = self.with_maps(|object, maps| {
+            let ids = (0..object.maps.len() as u32).map(MapId);
+            ids.filter(|id| mapprint::user_map(object, *id).is_some())
+                .try_for_each(|id| maps.clear(id))
+        });
+        done.unwrap_or(Ok(()))
     }
 
     /// The end: END runs, then maps are printed.

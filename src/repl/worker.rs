@@ -5,10 +5,12 @@
 //! interpreter there is one worker for the whole script, as there is nothing that could go on
 //! without it. Workers are told what to do between records.
 
+use std::io::Write;
+use std::ops::AddAssign;
 use std::os::fd::AsFd as _;
 use std::os::unix::net::UnixStream;
-use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, TryRecvError, channel};
+use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -42,18 +44,33 @@ pub struct Context {
     pub console: Arc<Console>,
     /// Symbols of the files that were named.
     pub indexes: IndexCache,
+    /// The code of the first `exit()`, once there was one.
+    pub exit: Arc<OnceLock<i32>>,
 }
 
 impl Context {
-    /// A printer of an object's records.
+    /// A printer of what the probes of an object emit.
     pub fn printer<'o>(&self, object: &'o Object) -> Printer<'o> {
+        self.printing(object, Console::writer)
+    }
+
+    /// A printer of the answer to what was typed.
+    pub fn answering<'o>(&self, object: &'o Object) -> Printer<'o> {
+        self.printing(object, Console::answers)
+    }
+
+    fn printing<'o>(
+        &self,
+        object: &'o Object,
+        to: impl Fn(&Arc<Console>) -> Box<dyn Write>,
+    ) -> Printer<'o> {
         let names = run::names(object, &self.args);
         let options = PrintOptions {
             format: Format::Text,
             ..run::print_options(&self.args, true)
         };
-        let writer = Writer::new(self.console.writer(), Buffering::Line);
-        Printer::new(object, names, writer, self.console.writer(), options)
+        let writer = Writer::new(to(&self.console), Buffering::Line);
+        Printer::new(object, names, writer, to(&self.console), options)
     }
 }
 
@@ -70,6 +87,33 @@ pub struct Counts {
     pub lost: u64,
 }
 
+impl Counts {
+    /// What came after `then`, which was counted before.
+    pub fn since(self, then: Self) -> Self {
+        Self {
+            hits: self.hits.saturating_sub(then.hits),
+            time_ns: self.time_ns.saturating_sub(then.time_ns),
+            missed: self.missed.saturating_sub(then.missed),
+            lost: self.lost.saturating_sub(then.lost),
+        }
+    }
+
+    /// Counts a run that began at `start` and is over.
+    fn ran(&mut self, start: Instant) {
+        self.hits += 1;
+        self.time_ns += start.elapsed().as_nanos() as u64;
+    }
+}
+
+impl AddAssign for Counts {
+    fn add_assign(&mut self, other: Self) {
+        self.hits += other.hits;
+        self.time_ns += other.time_ns;
+        self.missed += other.missed;
+        self.lost += other.lost;
+    }
+}
+
 type Job = Box<dyn FnOnce(&dyn MapAccess) + Send>;
 
 enum Command {
@@ -77,8 +121,9 @@ enum Command {
     Stop { end: bool },
     /// Run the END probes, do something with the maps, and end.
     Finish(Job),
-    /// Say what was counted.
-    Count(Sender<Counts>),
+    /// Say what was counted: for all programs together in the kernel, for each attach point of
+    /// the interpreter.
+    Count(Sender<Vec<Counts>>),
     /// Do something with the maps.
     With(Job),
 }
@@ -159,7 +204,6 @@ impl Worker {
     }
 
     fn tell(&self, command: Command) -> bool {
-        use std::io::Write as _;
         let told = self.commands.send(command).is_ok();
         // Full means that it has been woken already.
         let _ = (&self.wake).write(&[0]);
@@ -183,8 +227,9 @@ impl Worker {
         }
     }
 
-    /// What was counted so far.
-    pub fn counts(&self) -> Counts {
+    /// What was counted so far: one for the item of the kernel, in the interpreter one for each
+    /// attach point of the script.
+    pub fn counts(&self) -> Vec<Counts> {
         let (reply, counts) = channel();
         self.tell(Command::Count(reply));
         counts.recv().unwrap_or_default()
@@ -232,7 +277,6 @@ impl Seat {
 }
 
 fn complain(cx: &Context, name: &str, ended: Result<()>) {
-    use std::io::Write as _;
     if let Err(e) = ended {
         let _ = writeln!(cx.console.writer(), "ERROR: {name}: {e}");
     }
@@ -275,10 +319,10 @@ fn kernel(
         while let Some(command) = seat.next() {
             match command {
                 Command::Stop { end } => {
-                    if end {
-                        session.end(&mut printer, Stop::Idle)?;
-                    }
-                    return Ok(());
+                    return match end {
+                        true => session.end(&mut printer, Stop::Idle),
+                        false => session.halt(&mut printer, Stop::Idle),
+                    };
                 }
                 Command::Finish(last) => {
                     session.end(&mut printer, Stop::Idle)?;
@@ -286,7 +330,7 @@ fn kernel(
                     return Ok(());
                 }
                 Command::Count(reply) => {
-                    let _ = reply.send(counts(object, &session));
+                    let _ = reply.send(vec![counts(object, &session)]);
                 }
                 Command::With(job) => job(&session.loaded().maps),
             }
@@ -306,10 +350,11 @@ fn kernel(
 
 /// Whether a run is over: only if the script says so.
 fn ended(cx: &Context, name: &str, stop: Option<Stop>) -> Result<bool> {
-    use std::io::Write as _;
     let Some(Stop::Exit(code)) = stop else {
         return Ok(false);
     };
+    // Later ones change nothing.
+    let _ = cx.exit.set(code);
     let text = format!("{name} called exit({code}): its probes are detached\n");
     cx.console.writer().write_all(text.as_bytes())?;
     Ok(true)
@@ -357,6 +402,7 @@ fn user(
 ) -> Result<()> {
     let mut printer = cx.printer(object);
     let cpus = cpus(cx);
+    let mut counts = vec![Counts::default(); object.attach.len()];
     let prepared = Runner::new(object, cpus).and_then(|mut runner| {
         for (map, key, value) in &contents {
             runner.maps().update(*map, key, value)?;
@@ -364,7 +410,9 @@ fn user(
         let mut over = false;
         for &index in fresh {
             if object.attach[index].attach == Attach::Begin && !over {
+                let start = Instant::now();
                 over = fire(cx, &mut runner, &mut printer, index)?;
+                counts[index].ran(start);
             }
         }
         Ok((runner, over))
@@ -392,7 +440,6 @@ fn user(
     }
     let epoll = Epoll::new().context("epoll")?;
     epoll.add(seat.wake.as_fd(), 1).context("epoll")?;
-    let mut hits = 0;
     loop {
         seat.drain_wakes();
         while let Some(command) = seat.next() {
@@ -409,19 +456,16 @@ fn user(
                     return Ok(());
                 }
                 Command::Count(reply) => {
-                    let counts = Counts {
-                        hits,
-                        ..Counts::default()
-                    };
-                    let _ = reply.send(counts);
+                    let _ = reply.send(counts.clone());
                 }
                 Command::With(job) => job(runner.maps()),
             }
         }
         for timer in &mut timers {
             if !over && timer.due <= Instant::now() {
-                hits += 1;
+                let start = Instant::now();
                 over = fire(cx, &mut runner, &mut printer, timer.attach)?;
+                counts[timer.attach].ran(start);
                 // Periods that went by meanwhile are skipped, as the kernel's timers do.
                 while timer.due <= Instant::now() {
                     timer.due += timer.period;

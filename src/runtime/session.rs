@@ -433,6 +433,16 @@ impl Session {
     /// # Errors
     /// A program that cannot be run, or a sink that fails.
     pub fn end(&mut self, sink: &mut dyn Sink, stop: Stop) -> Result<()> {
+        self.halt(sink, stop)?;
+        self.run_special(|a| *a == Attach::End)?;
+        self.drain(sink)
+    }
+
+    /// Detaches everything and hands over what was emitted until then; END does not run.
+    ///
+    /// # Errors
+    /// An iterator that cannot be read, or a sink that fails.
+    pub fn halt(&mut self, sink: &mut dyn Sink, stop: Stop) -> Result<()> {
         self.detach_all();
         for iter in std::mem::take(&mut self.iters) {
             iter.finish()?;
@@ -444,8 +454,7 @@ impl Session {
         if dropped > 0 && !exited {
             sink.dropped(dropped as u64)?;
         }
-        self.run_special(|a| *a == Attach::End)?;
-        self.drain(sink)
+        sink.batch_done(&self.loaded.maps)
     }
 
     fn outcome(&mut self, stop: Stop) -> Outcome {

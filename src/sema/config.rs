@@ -164,14 +164,7 @@ impl Loaded {
                 },
                 ..Default::default()
             },
-            settings: Settings {
-                stack_mode: StackMode::Bpftrace,
-                tseries: Unstable::Warn,
-                dw_ustack: Unstable::Warn,
-                typeinfo: Unstable::Error,
-                license: "GPL".into(),
-                lazy_symbolication: true,
-            },
+            settings: Settings::default(),
         }
     }
 
@@ -342,6 +335,19 @@ fn assign(
     }
 }
 
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            stack_mode: StackMode::Bpftrace,
+            tseries: Unstable::Warn,
+            dw_ustack: Unstable::Warn,
+            typeinfo: Unstable::Error,
+            license: "GPL".into(),
+            lazy_symbolication: true,
+        }
+    }
+}
+
 impl Settings {
     /// Whether `typeinfo` may be used.
     pub fn allows_typeinfo(&self) -> bool {
@@ -395,6 +401,12 @@ impl Settings {
             ("str_trunc_trailer", text(&run.str_trunc_trailer)),
         ]
     }
+}
+
+/// Names of the options that a script sets.
+pub fn options() -> Vec<&'static str> {
+    let all = Settings::default().record(&hir::Config::default(), &RunConfig::default());
+    all.into_iter().map(|(name, _)| name).collect()
 }
 
 impl super::check::Checker<'_> {

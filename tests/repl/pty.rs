@@ -43,18 +43,54 @@ pub fn rtrace(args: &[&str]) -> String {
     String::from_utf8(out.stdout).unwrap() + &err
 }
 
-/// What came out of the terminal, without escape sequences.
-#[derive(Default)]
+/// How a terminal is, and who sits there.
+#[derive(Clone, Copy)]
+pub struct Setup {
+    pub rows: u16,
+    pub columns: u16,
+    pub colour: bool,
+    /// As an ordinary user.
+    pub nobody: bool,
+}
+
+impl Default for Setup {
+    fn default() -> Self {
+        Self {
+            rows: 50,
+            columns: 220,
+            colour: false,
+            nobody: false,
+        }
+    }
+}
+
+/// The user and group `nobody`.
+const NOBODY: u32 = 65534;
+
+/// What came out of the terminal.
 struct Screen {
+    /// All of it, without escape sequences.
     text: String,
+    /// What the terminal shows.
+    shown: vt100::Parser,
     /// An escape sequence that is not complete.
     escape: Vec<u8>,
-    bytes: Vec<u8>,
     closed: bool,
 }
 
 impl Screen {
+    fn new(setup: Setup) -> Self {
+        Self {
+            text: String::new(),
+            shown: vt100::Parser::new(setup.rows, setup.columns, 0),
+            escape: Vec::new(),
+            closed: false,
+        }
+    }
+
     fn feed(&mut self, bytes: &[u8]) {
+        self.shown.process(bytes);
+        let mut plain = Vec::new();
         for &b in bytes {
             if !self.escape.is_empty() {
                 self.escape.push(b);
@@ -69,10 +105,10 @@ impl Screen {
             } else if b == 0x1b {
                 self.escape.push(b);
             } else if b != b'\r' {
-                self.bytes.push(b);
+                plain.push(b);
             }
         }
-        self.text = String::from_utf8_lossy(&self.bytes).into_owned();
+        self.text.push_str(&String::from_utf8_lossy(&plain));
     }
 }
 
@@ -90,10 +126,17 @@ pub struct Terminal {
 impl Terminal {
     /// Starts rtrace and waits for its prompt.
     pub fn start(dir: &Dir, args: &[&str]) -> Self {
+        let mut terminal = Self::with(dir, args, Setup::default());
+        terminal.prompt();
+        terminal
+    }
+
+    /// Starts rtrace on a terminal like this.
+    pub fn with(dir: &Dir, args: &[&str], setup: Setup) -> Self {
         let (mut master, mut slave) = (-1, -1);
         let size = libc::winsize {
-            ws_row: 50,
-            ws_col: 220,
+            ws_row: setup.rows,
+            ws_col: setup.columns,
             ws_xpixel: 0,
             ws_ypixel: 0,
         };
@@ -108,26 +151,38 @@ impl Terminal {
         let mut command = Command::new(env!("CARGO_BIN_EXE_rtrace"));
         command
             .args(args)
-            .env("TERM", "xterm")
-            .env("NO_COLOR", "1")
+            .env("TERM", "xterm-256color")
             .env("XDG_STATE_HOME", dir.path("state"))
             .stdin(Stdio::from(slave.try_clone().unwrap()))
             .stdout(Stdio::from(slave.try_clone().unwrap()))
             .stderr(Stdio::from(slave));
-        // SAFETY: between fork and exec only these two system calls are made.
+        match setup.colour {
+            true => command.env_remove("NO_COLOR"),
+            false => command.env("NO_COLOR", "1"),
+        };
+        // SAFETY: between fork and exec only these system calls are made.
         unsafe {
-            command.pre_exec(|| {
-                if libc::setsid() < 0 || libc::ioctl(0, libc::TIOCSCTTY, 0) < 0 {
-                    return Err(std::io::Error::last_os_error());
+            command.pre_exec(move || {
+                let failed = libc::setsid() < 0
+                    || libc::ioctl(0, libc::TIOCSCTTY, 0) < 0
+                    || setup.nobody
+                        && (libc::setgroups(0, std::ptr::null()) < 0
+                            || libc::setgid(NOBODY) < 0
+                            || libc::setuid(NOBODY) < 0);
+                match failed {
+                    true => Err(std::io::Error::last_os_error()),
+                    false => Ok(()),
                 }
-                Ok(())
             });
+        }
+        if setup.nobody {
+            std::os::unix::fs::chown(&dir.0, Some(NOBODY), Some(NOBODY)).unwrap();
         }
         let child = command.spawn().unwrap();
         drop(command);
         let keyboard = File::from(master);
         let mut output = keyboard.try_clone().unwrap();
-        let screen: Arc<(Mutex<Screen>, Condvar)> = Arc::default();
+        let screen = Arc::new((Mutex::new(Screen::new(setup)), Condvar::new()));
         let shared = Arc::clone(&screen);
         std::thread::spawn(move || {
             let mut buffer = [0; 4096];
@@ -143,15 +198,13 @@ impl Terminal {
                 }
             }
         });
-        let mut terminal = Self {
+        Self {
             child,
             keyboard,
             screen,
             seen: 0,
             at_prompt: false,
-        };
-        terminal.prompt();
-        terminal
+        }
     }
 
     /// Presses keys.
@@ -187,10 +240,10 @@ impl Terminal {
         let mut number = 0;
         self.wait_for(wanted, |text| {
             text.match_indices(wanted).find_map(|(at, _)| {
-                let rest = &text[at + wanted.len()..];
+                let rest = text[at + wanted.len()..].trim_start_matches(' ');
                 let end = rest.find(|c: char| !c.is_ascii_digit())?;
                 number = rest[..end].parse().ok()?;
-                Some(at + wanted.len() + end)
+                Some(text.len() - rest.len() + end)
             })
         });
         number
@@ -211,6 +264,35 @@ impl Terminal {
             }
             screen = changed.wait_timeout(screen, left).unwrap().0;
         }
+    }
+
+    /// Waits until the screen is as wanted; what was printed before and went away counts no
+    /// more.
+    pub fn shows(&mut self, what: &str, wanted: impl Fn(&str) -> bool) {
+        self.look(what, |screen| wanted(&screen.contents()).then_some(()));
+    }
+
+    /// Waits until the screen has what is looked for.
+    pub fn look<T>(&mut self, what: &str, found: impl Fn(&vt100::Screen) -> Option<T>) -> T {
+        let end = Instant::now() + PATIENCE;
+        let (screen, changed) = &*self.screen;
+        let mut screen = screen.lock().unwrap();
+        loop {
+            if let Some(it) = found(screen.shown.screen()) {
+                return it;
+            }
+            let left = end.saturating_duration_since(Instant::now());
+            if screen.closed || left.is_zero() {
+                let shown = screen.shown.screen().contents();
+                panic!("waited for {what:?}; the terminal shows:\n{shown}");
+            }
+            screen = changed.wait_timeout(screen, left).unwrap().0;
+        }
+    }
+
+    /// All that was written so far, without escape sequences.
+    pub fn text(&self) -> String {
+        self.screen.0.lock().unwrap().text.clone()
     }
 
     /// Waits for the end of rtrace and gives its exit code.

@@ -161,6 +161,20 @@ pub fn text(scale: Scale, counts: &[u64], div: u64, out: &mut Vec<u8>) {
     out.push(b'\n');
 }
 
+/// The rows of a histogram: what falls into each bucket from the first to the last that is not
+/// empty, and how often.
+pub fn rows(scale: Scale, counts: &[u64]) -> Vec<(String, u64)> {
+    let Some((first, last)) = used(counts) else {
+        return Vec::new();
+    };
+    let row = |i: usize| {
+        let mut label = Vec::new();
+        scale.label(i, &mut label);
+        (String::from_utf8_lossy(&label).into_owned(), counts[i])
+    };
+    (first..=last).map(row).collect()
+}
+
 /// Appends a histogram as a JSON array.
 pub fn json(scale: Scale, counts: &[u64], div: u64, out: &mut Vec<u8>) {
     let div = if scale.divides() { div.max(1) } else { 1 };

@@ -139,20 +139,33 @@ pub fn snapshot(
 }
 
 fn sort(user: &UserMap, entries: &mut [Entry]) {
-    let by_key = |a: &Entry, b: &Entry| match &user.key {
-        Some(layout) => compare_keys(layout, &a.key, &b.key).then_with(|| a.key.cmp(&b.key)),
-        None => Ordering::Equal,
-    };
     let rank: fn(&UserMap, &Datum) -> i128 = rank;
     if is_ranked(user) {
         entries.sort_by(|a, b| {
             rank(user, &a.value)
                 .cmp(&rank(user, &b.value))
-                .then_with(|| by_key(a, b))
+                .then_with(|| by_key(user, a, b))
         });
     } else {
-        entries.sort_by(by_key);
+        sort_by_key(user, entries);
     }
+}
+
+fn by_key(user: &UserMap, a: &Entry, b: &Entry) -> Ordering {
+    match &user.key {
+        Some(layout) => compare_keys(layout, &a.key, &b.key).then_with(|| a.key.cmp(&b.key)),
+        None => Ordering::Equal,
+    }
+}
+
+/// Puts entries into the order of their keys.
+pub fn sort_by_key(user: &UserMap, entries: &mut [Entry]) {
+    entries.sort_by(|a, b| by_key(user, a, b));
+}
+
+/// The number that an entry is ordered by, in a map that is ordered by value.
+pub fn weight(user: &UserMap, entry: &Entry) -> Option<i128> {
+    is_ranked(user).then(|| rank(user, &entry.value))
 }
 
 /// Whether the map is ordered by value.
@@ -252,48 +265,109 @@ pub fn as_text(
             out.push(b']');
         }
         out.push(b':');
-        match (&entry.value, &user.value) {
-            (Datum::Plain(bytes), MapValue::Plain(layout)) => {
-                out.push(b' ');
-                text::value(scope, divided(value::read(layout, bytes)?, select.div), out)?;
-            }
-            (Datum::Agg(Agg::Number(n)), _) => {
-                out.push(b' ');
-                text::integer(n.divided_by(select.div), out);
-            }
-            (
-                Datum::Agg(Agg::Stats {
-                    count,
-                    average,
-                    total,
-                }),
-                _,
-            ) => {
-                push_display(out, format_args!(" {{ .count = {count}, .average = "));
-                text::integer(*average, out);
-                out.extend_from_slice(b", .total = ");
-                text::integer(*total, out);
-                out.extend_from_slice(b" }");
-            }
-            (Datum::Agg(Agg::Buckets(counts)), MapValue::Agg(ty, _)) => {
-                out.push(b'\n');
-                if let Some(scale) = hist::Scale::new(ty.kind) {
-                    hist::text(scale, counts, select.div, out);
-                }
-                continue;
-            }
-            (Datum::Agg(Agg::Series(points)), MapValue::Agg(ty, _)) => {
-                out.push(b'\n');
-                if let AggKind::Tseries { interval, .. } = ty.kind {
-                    hist::series_text(points, interval, &scope.names.clocks, out);
-                }
-                continue;
-            }
-            _ => return Err(Malformed.into()),
+        out.push(match is_block(&entry.value) {
+            true => b'\n',
+            false => b' ',
+        });
+        value_text(scope, user, &entry.value, select.div, out)?;
+        if !is_block(&entry.value) {
+            out.push(b'\n');
         }
-        out.push(b'\n');
     }
     Ok(())
+}
+
+/// Whether a value takes lines of its own.
+fn is_block(value: &Datum) -> bool {
+    matches!(value, Datum::Agg(Agg::Buckets(_) | Agg::Series(_)))
+}
+
+fn value_text(
+    scope: &mut Scope<'_>,
+    user: &UserMap,
+    value: &Datum,
+    div: u64,
+    out: &mut Vec<u8>,
+) -> Result<()> {
+    match (value, &user.value) {
+        (Datum::Plain(bytes), MapValue::Plain(layout)) => {
+            text::value(scope, divided(value::read(layout, bytes)?, div), out)?;
+        }
+        (Datum::Agg(Agg::Number(n)), _) => text::integer(n.divided_by(div), out),
+        (
+            Datum::Agg(Agg::Stats {
+                count,
+                average,
+                total,
+            }),
+            _,
+        ) => {
+            push_display(out, format_args!("{{ .count = {count}, .average = "));
+            text::integer(*average, out);
+            out.extend_from_slice(b", .total = ");
+            text::integer(*total, out);
+            out.extend_from_slice(b" }");
+        }
+        (Datum::Agg(Agg::Buckets(counts)), MapValue::Agg(ty, _)) => {
+            if let Some(scale) = hist::Scale::new(ty.kind) {
+                hist::text(scale, counts, div, out);
+            }
+        }
+        (Datum::Agg(Agg::Series(points)), MapValue::Agg(ty, _)) => {
+            if let AggKind::Tseries { interval, .. } = ty.kind {
+                hist::series_text(points, interval, &scope.names.clocks, out);
+            }
+        }
+        _ => return Err(Malformed.into()),
+    }
+    Ok(())
+}
+
+/// An entry that a view lays out itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Cell {
+    /// The key as it prints; empty for a scalar map.
+    pub key: String,
+    /// The value.
+    pub value: CellValue,
+}
+
+/// The value of a [`Cell`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum CellValue {
+    /// As it prints; may be several lines.
+    Text(String),
+    /// A histogram: what falls into a bucket, and how often.
+    Buckets(Vec<(String, u64)>),
+}
+
+/// An entry for a view.
+///
+/// # Errors
+/// As for [`as_text`].
+pub fn cell(scope: &mut Scope<'_>, user: &UserMap, entry: &Entry) -> Result<Cell> {
+    let mut key = Vec::new();
+    if let Some(layout) = &user.key {
+        text::key(scope, value::read(layout, &entry.key)?, &mut key)?;
+    }
+    let scale = match &user.value {
+        MapValue::Agg(ty, _) => hist::Scale::new(ty.kind),
+        MapValue::Plain(_) => None,
+    };
+    let value = match (&entry.value, scale) {
+        (Datum::Agg(Agg::Buckets(counts)), Some(scale)) => {
+            CellValue::Buckets(hist::rows(scale, counts))
+        }
+        (value, _) => {
+            let mut out = Vec::new();
+            value_text(scope, user, value, 1, &mut out)?;
+            CellValue::Text(String::from_utf8_lossy(&out).into_owned())
+        }
+    };
+    Ok(Cell {
+        key: String::from_utf8_lossy(&key).into_owned(),
+        value,
+    })
 }
 
 /// Appends entries as one JSON line; nothing if there are none.

@@ -74,7 +74,7 @@ impl Symbols for NoSymbols {
 /// All sources of names of one run.
 pub struct Names {
     /// Symbols.
-    pub symbols: Box<dyn Symbols>,
+    pub symbols: Box<dyn Symbols + Send>,
     /// Offsets between clocks.
     pub clocks: Clocks,
     users: Option<HashMap<u64, String>>,
@@ -92,7 +92,7 @@ struct Hierarchy {
 
 impl Names {
     /// Names from these sources.
-    pub fn new(symbols: Box<dyn Symbols>, clocks: Clocks) -> Self {
+    pub fn new(symbols: Box<dyn Symbols + Send>, clocks: Clocks) -> Self {
         Self {
             symbols,
             clocks,

@@ -4,9 +4,12 @@
 //! probes and types from the machine, functions from the named file. What is slow to find is
 //! found once and kept sorted, so that a word is looked up by its beginning.
 
+mod arguments;
+mod members;
+
 use std::collections::HashMap;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use rustyline::completion::Pair;
 
@@ -14,9 +17,7 @@ use super::commands::COMMANDS;
 use super::text::{self, Place};
 use crate::builtins;
 use crate::cli::list;
-use crate::ctypes::model::{CType, TypeId, TypeSource as _};
-use crate::ctypes::render;
-use crate::env::btf::{Btf, Kind};
+use crate::env::btf::Kind;
 use crate::env::{Env as _, HostEnv};
 use crate::sema::probes::PROVIDERS;
 use crate::symbols::cache::IndexCache;
@@ -41,13 +42,21 @@ struct Function {
     mangled: bool,
 }
 
+/// What the session has.
+#[derive(Default)]
+struct Known {
+    /// Names of its maps.
+    maps: Vec<String>,
+    /// Numbers and first lines of its items.
+    items: Vec<(u32, String)>,
+}
+
 /// Finds candidates.
 pub struct Candidates {
     env: Arc<HostEnv>,
     pid: Option<u32>,
     indexes: IndexCache,
-    /// Names of the session's maps.
-    maps: Mutex<Vec<String>>,
+    known: Mutex<Known>,
     /// Functions by file, sorted.
     functions: Mutex<HashMap<PathBuf, Arc<Vec<Function>>>>,
 }
@@ -59,23 +68,31 @@ impl Candidates {
             env,
             pid,
             indexes,
-            maps: Mutex::default(),
+            known: Mutex::default(),
             functions: Mutex::default(),
         }
     }
 
-    /// The session's maps, after they changed.
-    pub fn set_maps(&self, names: Vec<String>) {
-        *self.maps.lock().unwrap_or_else(PoisonError::into_inner) = names;
+    /// The session's maps and items, after they changed.
+    pub fn set_known(&self, maps: Vec<String>, items: Vec<(u32, String)>) {
+        *self.known() = Known { maps, items };
+    }
+
+    fn known(&self) -> MutexGuard<'_, Known> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Where the word that ends at the end of `line` begins, and what it can become.
     pub fn find(&self, line: &str) -> (usize, Vec<Pair>) {
-        let (word, mut found) = match text::place(line) {
-            Place::Probe(spec, first) => self.probes(spec, first),
-            Place::Body(word, header) => self.names(word, header),
-            Place::Struct(word) => (word, self.structs(word)),
-            Place::Nowhere => ("", Vec::new()),
+        let (word, mut found) = match self.arguments_of_command(line) {
+            Some(found) => found,
+            None => match text::place(line) {
+                Place::Probe(spec, first) => self.probes(spec, first),
+                Place::Body(word, header) => self.names(line, word, header),
+                Place::Config(word) => (word, options(word)),
+                Place::Struct(word) => (word, self.structs(word)),
+                Place::Nowhere => ("", Vec::new()),
+            },
         };
         found.truncate(MOST);
         (line.len() - word.len(), found)
@@ -195,10 +212,10 @@ impl Candidates {
     }
 
     /// Candidates of a word in a body.
-    fn names<'a>(&self, word: &'a str, header: &str) -> (&'a str, Vec<Pair>) {
-        if word.starts_with('@') {
-            let maps = self.maps.lock().unwrap_or_else(PoisonError::into_inner);
-            let found = maps.iter().filter(|m| m.starts_with(word));
+    fn names<'a>(&self, line: &str, word: &'a str, header: &str) -> (&'a str, Vec<Pair>) {
+        if word.starts_with('@') && !word.contains(['.', '>']) {
+            let known = self.known();
+            let found = known.maps.iter().filter(|m| m.starts_with(word));
             return (word, found.map(|m| plain(m.clone())).collect());
         }
         let cut = [
@@ -208,8 +225,9 @@ impl Candidates {
         let Some(cut) = cut.into_iter().flatten().max() else {
             return (word, self.words(word));
         };
-        let (path, member) = word.split_at(cut);
-        (member, self.fields(path, member, header))
+        let member = &word[cut..];
+        let before = &line[..line.len() - member.len()];
+        (member, self.fields(before, member, header))
     }
 
     /// Keywords and builtins.
@@ -236,86 +254,6 @@ impl Candidates {
         names.dedup();
         names.into_iter().map(|n| plain(n.to_owned())).collect()
     }
-
-    /// Members of what `path` (`args.`, `curtask->mm.`) means.
-    fn fields(&self, path: &str, member: &str, header: &str) -> Vec<Pair> {
-        let path = path.replace("->", ".");
-        let mut steps = path.split('.').filter(|s| !s.is_empty());
-        let root = steps.next().unwrap_or_default();
-        let btf = self.env.btf();
-        let mut named: Vec<(String, String)> = Vec::new();
-        let mut ty: Option<TypeId> = None;
-        match root {
-            "curtask" => {
-                ty = btf.and_then(|b| b.find_kind(&[Kind::Struct], "task_struct"));
-            }
-            "args" => {
-                let point = header.split([',', ' ', '\n']).next().unwrap_or_default();
-                let parts: Vec<&str> = point.split(':').collect();
-                match parts.as_slice() {
-                    ["tracepoint" | "t", category, event] => {
-                        if let Ok(tp) = self.env.tracepoint(category, event) {
-                            let fields = tp.fields.iter();
-                            let fields = fields.filter(|f| !f.name.starts_with("common_"));
-                            named.extend(fields.map(|f| (f.name.clone(), f.declaration())));
-                        }
-                    }
-                    [kind, .., name] => {
-                        let raw = matches!(*kind, "rawtracepoint" | "rt");
-                        let proto = btf.and_then(|b| match raw {
-                            true => b.raw_tracepoint(name),
-                            false => b.function(name),
-                        });
-                        let wanted = steps.next();
-                        if let (Some(b), Some(proto)) = (btf, proto) {
-                            if let Some(wanted) = wanted {
-                                let param = proto.params.iter().find(|p| p.name == wanted);
-                                ty = param.map(|p| p.ty);
-                            } else {
-                                let params = proto.params.iter();
-                                named.extend(params.map(|p| {
-                                    let text = render::type_name(&**b, p.ty);
-                                    (p.name.to_owned(), format!("{text} {}", p.name))
-                                }));
-                            }
-                        }
-                    }
-                    _ => {}
-                }
-            }
-            _ => {}
-        }
-        if let (Some(btf), Some(ty)) = (btf, ty)
-            && let Some(record) = steps.try_fold(record(btf, ty), |at, step| {
-                let field = btf.field(at?, step)?;
-                Some(record(btf, field.ty))
-            })
-            && let Some(record) = record
-        {
-            let members = btf.fields(record).into_iter();
-            named.extend(members.filter(|m| !m.name.is_empty()).map(|m| {
-                let text = render::type_name(&**btf, m.ty);
-                (m.name.to_owned(), format!("{text} {}", m.name))
-            }));
-        }
-        named.retain(|(name, _)| name.starts_with(member));
-        named
-            .into_iter()
-            .map(|(replacement, display)| Pair {
-                display,
-                replacement,
-            })
-            .collect()
-    }
-}
-
-/// The struct or union behind typedefs and pointers.
-fn record(btf: &Btf, ty: TypeId) -> Option<TypeId> {
-    let mut ty = btf.resolve(ty);
-    if let CType::Pointer(target) = btf.ctype(ty) {
-        ty = btf.resolve(target);
-    }
-    matches!(btf.ctype(ty), CType::Record { .. }).then_some(ty)
 }
 
 fn plain(text: String) -> Pair {
@@ -331,6 +269,14 @@ fn documented(name: &str, usage: &str, doc: &str) -> Pair {
         display: format!("{usage}  {first}"),
         replacement: name.to_owned(),
     }
+}
+
+/// Options of the `config` block.
+fn options(word: &str) -> Vec<Pair> {
+    let all = crate::sema::config::options().into_iter();
+    all.filter(|o| o.starts_with(word))
+        .map(|o| plain(o.to_owned()))
+        .collect()
 }
 
 /// Programs of the search path, or files where there is a slash.
@@ -395,8 +341,53 @@ mod tests {
     #[test]
     fn maps_of_the_session() {
         let c = candidates();
-        c.set_maps(vec!["@lat".into(), "@n".into()]);
+        c.set_known(vec!["@lat".into(), "@n".into()], Vec::new());
         assert_eq!(texts(c.find("print(@l")), (6, vec!["@lat".into()]));
+    }
+
+    #[test]
+    fn commands_have_arguments_of_their_own() {
+        let c = candidates();
+        c.set_known(vec!["@lat".into()], vec![(12, "begin { }".into())]);
+        assert_eq!(texts(c.find("watch ")), (6, vec!["@lat".into()]));
+        assert_eq!(texts(c.find("delete 1")), (7, vec!["12".into()]));
+        assert_eq!(texts(c.find("disable 12,")), (11, vec!["12".into()]));
+        assert_eq!(texts(c.find("help strnc")), (5, vec!["strncmp".into()]));
+        assert_eq!(
+            texts(c.find("set max_map")),
+            (4, vec!["max_map_keys=".into()])
+        );
+        assert_eq!(texts(c.find("explain e0203")), (8, vec!["E0203".into()]));
+        assert_eq!(texts(c.find("list interv")), (5, vec!["interval:".into()]));
+        assert_eq!(
+            texts(c.find("config = { max_map")),
+            (11, vec!["max_map_keys".into()])
+        );
+    }
+
+    #[test]
+    fn members_of_what_is_written() {
+        let c = candidates();
+        if c.env.btf().is_none() {
+            eprintln!("SKIPPED members_of_what_is_written: no kernel types");
+            return;
+        }
+        let has = |line: &str, member: &str| {
+            let found = texts(c.find(line)).1;
+            assert!(found.iter().any(|f| f == member), "{line}: {found:?}");
+        };
+        has("begin { print(curtask->mm.p", "pgd");
+        has("kprobe:f { print(((struct file *)arg0)->f_fl", "f_flags");
+        has(
+            "kprobe:f { $f = (struct file *)arg0; $i = $f->f_inode; print($i->i_m",
+            "i_mode",
+        );
+        has("fexit:vfs_read { print(args.file->f_fl", "f_flags");
+        has("begin { print(curtask.comm[0]); print((*curtask).pi", "pid");
+        assert_eq!(
+            texts(c.find("begin { print($nothing.")).1,
+            Vec::<String>::new()
+        );
     }
 
     #[test]
