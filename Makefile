@@ -15,8 +15,8 @@ BIN    := $${CARGO_TARGET_DIR:-target}/release/rtrace
 run: build demo-deps
 	scripts/demo/run $(BIN)
 
-# A static binary starts in half the time (no symbols to bind, 80 pages fewer to touch) and runs
-# in an empty container. Where the C library cannot be linked statically, it is not.
+# A static binary starts sooner (nothing to find, map and bind first) and runs in an empty
+# container. Where the C library cannot be linked statically, it is not.
 STATIC := -C target-feature=+crt-static
 
 build: deps
