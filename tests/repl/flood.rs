@@ -123,6 +123,7 @@ fn a_flood_of_events_leaves_the_line_alone_and_is_counted() {
         last = (hits, sum);
         std::thread::sleep(Duration::from_millis(100));
     }
+    t.prompt();
     t.keys("\x04");
     assert_eq!(t.wait(), 0);
 }
