@@ -23,6 +23,9 @@ WORK = CACHE + '/work'
 OURS, DISTRIBUTION, NEWEST, IDEAL = 'rtrace', 'distribution', 'newest', 'ideal'
 STATS = '/proc/sys/kernel/bpf_stats_enabled'
 LIMIT = 30  # seconds that any wait may take
+# Seconds before each run. The kernel tears down probes, maps and programs of a tracer after its
+# exit (grace periods, work queues): without a pause the next in turn pays for that.
+SETTLE = 0.5
 
 
 def sh(*argv, **options):
@@ -95,6 +98,7 @@ class Harness:
             for name, command in tracers.items():
                 if seen[name] is None:
                     continue
+                time.sleep(SETTLE)
                 try:
                     result = one(command)
                 except (Failed, subprocess.TimeoutExpired) as e:
