@@ -24,4 +24,6 @@ mod syscalls;
 mod threads;
 mod typed;
 mod unwind;
+mod usdt;
 mod vector;
+mod watching;
