@@ -249,6 +249,12 @@ impl Lister<'_> {
     }
 
     fn fentry(&self, provider: &str, parts: &[&str], out: &mut Listing) {
+        if parts.is_empty() || parts[0] == "bpf" {
+            self.bpf_programs(provider, parts, out);
+        }
+        if parts.first() == Some(&"bpf") {
+            return;
+        }
         let found = self.functions(parts, out);
         let Some(btf) = self.env.btf() else {
             return;
@@ -265,6 +271,24 @@ impl Lister<'_> {
             if self.verbose {
                 self.prototype(&f, out, |_, name| name.to_owned(), true);
             }
+        }
+    }
+
+    fn bpf_programs(&self, provider: &str, parts: &[&str], out: &mut Listing) {
+        let (id, name) = match parts {
+            [_, name] => ("*", *name),
+            [_, id, name, ..] => (*id, *name),
+            _ => ("*", "*"),
+        };
+        match self.env.bpf_functions(id, name) {
+            Ok(found) => {
+                for f in found {
+                    line(out, format_args!("{provider}:bpf:{}:{}", f.id, f.name));
+                }
+            }
+            Err(e) if !parts.is_empty() => out.warnings.push(format!("BPF programs: {e}")),
+            // Who asks for everything gets what there is.
+            Err(_) => {}
         }
     }
 
@@ -543,6 +567,24 @@ mod tests {
             "software:cpu-clock:\ninterval:hz:\n"
         );
         assert_eq!(show("nope:x", false), "");
+    }
+
+    #[test]
+    fn functions_of_bpf_programs() {
+        let function = |id, name: &str| crate::env::ProgramFunction {
+            id,
+            name: name.to_owned(),
+        };
+        let env = FakeEnv::new()
+            .with_program(function(7, "count_packets"))
+            .with_program(function(21, "count_bytes"));
+        let show = |search| list(Some(search), false, &env, &PathResolver::system()).text;
+        assert_eq!(
+            show("fexit:bpf:count*"),
+            "fexit:bpf:7:count_packets\nfexit:bpf:21:count_bytes\n"
+        );
+        assert_eq!(show("f:bpf:21:*"), "fentry:bpf:21:count_bytes\n");
+        assert_eq!(show("f:bpf:7:count_bytes"), "");
     }
 
     #[test]

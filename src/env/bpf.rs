@@ -1,9 +1,10 @@
-//! The bpf(2) calls that feature probes make: load a few instructions, try an operation.
+//! The bpf(2) calls that facts about a machine take: load a few instructions, try an operation,
+//! look at the programs that are loaded.
 //!
 //! Attributes are written at the offsets of `union bpf_attr` (include/uapi/linux/bpf.h); bytes that
 //! a kernel does not know are zero and therefore accepted. Real programs are loaded elsewhere.
 
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsFd as _, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 
 use crate::error::{Error, Result};
 
@@ -13,7 +14,11 @@ pub mod cmd {
     pub const MAP_CREATE: u32 = 0;
     pub const PROG_LOAD: u32 = 5;
     pub const TEST_RUN: u32 = 10;
+    pub const PROG_GET_NEXT_ID: u32 = 11;
+    pub const PROG_GET_FD_BY_ID: u32 = 13;
+    pub const OBJ_GET_INFO_BY_FD: u32 = 15;
     pub const RAW_TRACEPOINT_OPEN: u32 = 17;
+    pub const BTF_GET_FD_BY_ID: u32 = 19;
     pub const MAP_LOOKUP_BATCH: u32 = 24;
     pub const LINK_CREATE: u32 = 28;
 }
@@ -209,4 +214,98 @@ pub fn link_no_uprobe(prog: &OwnedFd, attach_type: u32) -> Result<()> {
         .pointer(24, &offsets)
         .u32(48, 1);
     call(cmd::LINK_CREATE, &attr).map(owned).map(drop)
+}
+
+/// The number of the loaded program that comes after `id`; `None` after the last.
+///
+/// # Errors
+/// No right to see programs.
+pub fn next_program(id: u32) -> Result<Option<u32>> {
+    let mut attr = Attr::default().u32(0, id);
+    // SAFETY: the attribute block outlives the call, which writes to it within its size.
+    let rc = unsafe {
+        libc::syscall(
+            libc::SYS_bpf,
+            cmd::PROG_GET_NEXT_ID,
+            attr.0.as_mut_ptr(),
+            attr.0.len(),
+        )
+    };
+    if rc < 0 {
+        let e = Error::last_os();
+        return match e.errno() {
+            Some(libc::ENOENT) => Ok(None),
+            _ => Err(e),
+        };
+    }
+    let next = attr.0[4..8].try_into().map(u32::from_ne_bytes);
+    Ok(next.ok().filter(|n| *n > id))
+}
+
+/// A descriptor for the program with number `id`.
+///
+/// # Errors
+/// It has ended, or there is no right to see programs.
+pub fn program_by_id(id: u32) -> Result<OwnedFd> {
+    call(cmd::PROG_GET_FD_BY_ID, &Attr::default().u32(0, id)).map(owned)
+}
+
+/// Fills in what the kernel tells of an object.
+fn info<T>(object: BorrowedFd<'_>, info: &mut T) -> Result<()> {
+    let attr = Attr::default()
+        .u32(0, object.as_raw_fd() as u32)
+        .u32(4, size_of::<T>() as u32)
+        .u64(8, std::ptr::from_mut(info) as u64);
+    call(cmd::OBJ_GET_INFO_BY_FD, &attr).map(drop)
+}
+
+/// `BPF_PROG_TYPE_*` of a program, and the type ids of its functions in its BTF, its own first;
+/// none if it came without type information.
+///
+/// # Errors
+/// The kernel's refusal.
+pub fn program_functions(program: BorrowedFd<'_>) -> Result<(u32, Vec<u32>)> {
+    // SAFETY: plain data; all zero asks for no arrays.
+    let mut about: libbpf_sys::bpf_prog_info = unsafe { std::mem::zeroed() };
+    info(program, &mut about)?;
+    let (ty, count, size) = (about.type_, about.nr_func_info, about.func_info_rec_size);
+    if count == 0 || size < 8 || about.btf_id == 0 {
+        return Ok((ty, Vec::new()));
+    }
+    let mut records = vec![0u8; count as usize * size as usize];
+    // SAFETY: as above; the array that is asked for has the size that is given.
+    about = unsafe { std::mem::zeroed() };
+    about.nr_func_info = count;
+    about.func_info_rec_size = size;
+    about.func_info = records.as_mut_ptr() as u64;
+    info(program, &mut about)?;
+    let types = records.chunks_exact(size as usize);
+    // An instruction's number, then the type of the function that begins there.
+    let types = types.filter_map(|r| r.get(4..8)?.try_into().ok().map(u32::from_ne_bytes));
+    Ok((ty, types.filter(|&t| t != 0).collect()))
+}
+
+/// The BTF that a program was loaded with.
+///
+/// # Errors
+/// It has none.
+pub fn program_btf(program: BorrowedFd<'_>) -> Result<Vec<u8>> {
+    // SAFETY: plain data; all zero asks for no arrays.
+    let mut about: libbpf_sys::bpf_prog_info = unsafe { std::mem::zeroed() };
+    info(program, &mut about)?;
+    if about.btf_id == 0 {
+        return Err(Error::not_found("the program has no type information"));
+    }
+    let btf = Attr::default().u32(0, about.btf_id);
+    let btf = call(cmd::BTF_GET_FD_BY_ID, &btf).map(owned)?;
+    let mut about = libbpf_sys::bpf_btf_info::default();
+    info(btf.as_fd(), &mut about)?;
+    let mut data = vec![0; about.btf_size as usize];
+    about = libbpf_sys::bpf_btf_info {
+        btf: data.as_mut_ptr() as u64,
+        btf_size: data.len() as u32,
+        ..Default::default()
+    };
+    info(btf.as_fd(), &mut about)?;
+    Ok(data)
 }

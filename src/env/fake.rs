@@ -12,7 +12,7 @@ use super::kallsyms::FunctionList;
 use super::machine::{Machine, PidNamespace};
 use super::tracefs::Tracepoint;
 use super::wildcard;
-use super::{Env, Feature};
+use super::{Env, Feature, ProgramFunction};
 use crate::error::{Error, Result};
 
 /// A machine with exactly the given facts.
@@ -22,6 +22,7 @@ pub struct FakeEnv {
     modules: BTreeMap<String, Arc<Btf>>,
     tracepoints: BTreeMap<(String, String), Tracepoint>,
     functions: FunctionList,
+    programs: Vec<ProgramFunction>,
     addresses: HashMap<String, u64>,
     missing: HashSet<Feature>,
     machine: Machine,
@@ -41,6 +42,7 @@ impl FakeEnv {
             modules: BTreeMap::new(),
             tracepoints: BTreeMap::new(),
             functions: FunctionList::default(),
+            programs: Vec::new(),
             addresses: HashMap::new(),
             missing: HashSet::new(),
             machine: Machine {
@@ -106,6 +108,13 @@ impl FakeEnv {
         self
     }
 
+    /// With a function of a loaded BPF program.
+    #[must_use]
+    pub fn with_program(mut self, function: ProgramFunction) -> Self {
+        self.programs.push(function);
+        self
+    }
+
     /// With a kernel symbol at an address.
     #[must_use]
     pub fn with_address(mut self, symbol: &str, address: u64) -> Self {
@@ -161,6 +170,13 @@ impl Env for FakeEnv {
 
     fn functions(&self) -> Result<&FunctionList> {
         Ok(&self.functions)
+    }
+
+    fn bpf_functions(&self, id: &str, name: &str) -> Result<Vec<ProgramFunction>> {
+        let wanted = |f: &&ProgramFunction| {
+            wildcard::matches(id, &f.id.to_string()) && wildcard::matches(name, &f.name)
+        };
+        Ok(self.programs.iter().filter(wanted).cloned().collect())
     }
 
     fn kernel_address(&self, symbol: &str) -> Result<u64> {

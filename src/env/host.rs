@@ -8,7 +8,7 @@ use super::btf::{Btf, SYSFS};
 use super::features::{Answer, Features};
 use super::kallsyms::{FunctionList, Kallsyms};
 use super::tracefs::{Tracefs, Tracepoint};
-use super::{Env, Feature, Machine};
+use super::{Env, Feature, Machine, ProgramFunction, programs};
 use crate::error::{Error, ErrorKind, Result};
 
 /// Where facts come from, if not from the usual places.
@@ -160,6 +160,10 @@ impl Env for HostEnv {
     fn functions(&self) -> Result<&FunctionList> {
         let read = self.functions.get_or_init(|| self.read_functions());
         read.as_ref().map_err(Failure::again)
+    }
+
+    fn bpf_functions(&self, id: &str, name: &str) -> Result<Vec<ProgramFunction>> {
+        programs::functions(id, name)
     }
 
     fn kernel_address(&self, symbol: &str) -> Result<u64> {

@@ -14,6 +14,7 @@ pub mod host;
 pub mod kallsyms;
 pub mod machine;
 pub mod privilege;
+pub mod programs;
 pub mod tracefs;
 pub mod wildcard;
 
@@ -27,6 +28,7 @@ pub use features::Feature;
 pub use host::{HostEnv, HostOptions};
 pub use kallsyms::FunctionList;
 pub use machine::Machine;
+pub use programs::ProgramFunction;
 pub use tracefs::Tracepoint;
 
 /// The facts that compiling a script needs.
@@ -57,6 +59,12 @@ pub trait Env {
     /// # Errors
     /// A list that does not exist or may not be read.
     fn functions(&self) -> Result<&FunctionList>;
+
+    /// The functions of loaded BPF programs whose number and name match both patterns.
+    ///
+    /// # Errors
+    /// Programs that may not be listed.
+    fn bpf_functions(&self, id: &str, name: &str) -> Result<Vec<ProgramFunction>>;
 
     /// The address of a kernel symbol.
     ///

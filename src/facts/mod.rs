@@ -18,10 +18,11 @@ use std::rc::Rc;
 use crate::ctypes::model::{NameSpace, TypeId};
 use crate::ctypes::{self, CEnv, MacroValue};
 use crate::env::format::FieldKind;
-use crate::env::{Btf, Env, Feature};
+use crate::env::{Btf, Env, Feature, ProgramFunction};
 use crate::object::TargetFile;
 use crate::sema::env::{
-    ArgField, ArgSource, Facts, FunctionQuery, Prototype, UsdtProbe, UserCode, UserFunction,
+    ArgField, ArgSource, BpfFunction, Facts, FunctionQuery, Prototype, UsdtProbe, UserCode,
+    UserFunction,
 };
 use crate::source::{FileId, Span};
 use crate::symbols::dwarf::types::UnitTypes;
@@ -378,6 +379,16 @@ impl Facts for HostFacts<'_> {
             Some((pattern.to_owned(), module.to_owned()))
         });
         found.into_iter().collect()
+    }
+
+    fn bpf_functions(&self, id: &str, name: &str) -> Result<Vec<BpfFunction>, String> {
+        let found = self.env.bpf_functions(id, name);
+        let found = found.map_err(|e| format!("BPF programs cannot be listed: {e}"))?;
+        let function = |f: ProgramFunction| BpfFunction {
+            id: f.id,
+            name: f.name,
+        };
+        Ok(found.into_iter().map(function).collect())
     }
 
     fn raw_tracepoints(&self, module: Option<&str>, pattern: &str) -> Vec<(String, String)> {

@@ -14,6 +14,7 @@ use crate::sema::env::{FunctionQuery, UsdtProbe, UserCode, UserFunction};
 use crate::sema::hir::ArgLocation;
 use crate::source::FileId;
 use crate::symbols::absent;
+use crate::symbols::archive;
 use crate::symbols::code;
 use crate::symbols::debuglink::DebugDirs;
 use crate::symbols::dwarf::types::UnitTypes;
@@ -108,15 +109,21 @@ impl Files {
             let path = |f: TargetPath| f.path.to_string_lossy().into_owned();
             return Ok(files
                 .into_iter()
-                .map(|f| TargetFile { path: path(f) })
+                .map(|f| TargetFile::new(path(f)))
                 .collect());
         }
-        let path = match files.into_iter().next() {
-            Some(found) if found.path.is_file() => found.path,
-            _ => return Err(missing()),
-        };
+        let path = files.into_iter().next().ok_or_else(missing)?.path;
+        let archive = archive::split(&path);
+        if archive.is_none() && !path.is_file() {
+            return Err(missing());
+        }
+        if archive.is_some() {
+            // Without it there is nothing to attach to, whatever is allowed.
+            ElfFile::open(&path).map_err(|e| format!("uprobe target file {e}"))?;
+        }
         let file = TargetFile {
             path: path.to_string_lossy().into_owned(),
+            archive: archive.map(|(file, _)| file.to_string_lossy().into_owned()),
         };
         if !self.options.unsafe_ && ElfFile::open(&path).is_err() {
             // A script, an archive: there, but nothing that has code to probe.
@@ -154,7 +161,7 @@ impl Files {
                     name: p.symbol,
                     address: p.addr,
                     size: p.size,
-                    offset,
+                    offset: elf.start_on_disk() + offset,
                 });
             }
         }
@@ -201,7 +208,9 @@ impl Files {
     }
 
     pub fn offset(&self, file: &TargetFile, address: u64) -> Option<u64> {
-        self.index(file)?.elf().vaddr_to_offset(address)
+        let index = self.index(file)?;
+        let offset = index.elf().vaddr_to_offset(address)?;
+        Some(index.elf().start_on_disk() + offset)
     }
 
     pub fn line(
@@ -238,7 +247,7 @@ impl Files {
     pub fn unit_defining(&self, space: NameSpace, name: &str) -> Option<UnitTypes> {
         let files = self.order.borrow().clone();
         files.into_iter().find_map(|path| {
-            let index = self.index(&TargetFile { path })?;
+            let index = self.index(&TargetFile::new(path))?;
             UnitTypes::defining(index.elf(), &self.dirs, space, name)
         })
     }
@@ -247,7 +256,7 @@ impl Files {
     pub fn unit_enumerating(&self, name: &str) -> Option<UnitTypes> {
         let files = self.order.borrow().clone();
         files.into_iter().find_map(|path| {
-            let index = self.index(&TargetFile { path })?;
+            let index = self.index(&TargetFile::new(path))?;
             UnitTypes::enumerating(index.elf(), &self.dirs, name)
         })
     }
@@ -285,6 +294,7 @@ impl Files {
             return Ok(Vec::new());
         };
         let provider = (!provider.is_empty()).then_some(provider);
+        let start = index.elf().start_on_disk();
         Ok(usdt::matching(index.elf(), provider, name)
             .into_iter()
             .map(|s| UsdtProbe {
@@ -292,8 +302,8 @@ impl Files {
                 args: s.arguments.iter().map(|a| location(a.as_ref()?)).collect(),
                 provider: s.provider,
                 name: s.name,
-                offset: s.file_offset,
-                semaphore: s.semaphore.unwrap_or(0),
+                offset: start + s.file_offset,
+                semaphore: s.semaphore.map_or(0, |at| start + at),
             })
             .collect())
     }

@@ -22,8 +22,25 @@ pub struct AttachPoint {
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct TargetFile {
     /// Path to open (under `/proc/PID/root` where the target process is in another
-    /// mount namespace).
+    /// mount namespace); of a member of an archive, `ARCHIVE!/MEMBER`.
     pub path: String,
+    /// The archive, if it is a member of one.
+    pub archive: Option<String>,
+}
+
+impl TargetFile {
+    /// A file on disk.
+    pub fn new(path: impl Into<String>) -> Self {
+        Self {
+            path: path.into(),
+            archive: None,
+        }
+    }
+
+    /// The file that the kernel opens: what offsets count from the beginning of.
+    pub fn on_disk(&self) -> &str {
+        self.archive.as_deref().unwrap_or(&self.path)
+    }
 }
 
 /// Number of events or time between two samples.

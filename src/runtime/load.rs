@@ -18,7 +18,7 @@ use super::sys::bpf::{self, AttachTarget, FuncRecord, LineRecord, ProgSpec};
 use super::sys::process::{self, Capability};
 use super::{privilege, verifier};
 use crate::env::btf::Kind;
-use crate::env::{Btf, Env, Feature, HostEnv};
+use crate::env::{self, Btf, Env, Feature, HostEnv};
 use crate::error::{Error, ErrorKind, Result};
 use crate::object::{Attach, MapId, Object, Program, ProgramId, ProgramType, RelocKind};
 
@@ -279,9 +279,9 @@ impl Loader<'_> {
             return Ok(Target::None);
         };
         if let Some((id, function)) = self.bpf_target(program) {
-            let fd = bpf::prog_by_id(id)
+            let fd = env::bpf::program_by_id(id)
                 .map_err(|e| e.context(format!("BPF program {id} of {}", program.name)))?;
-            let btf = Btf::from_bytes(bpf::prog_btf(fd.as_fd())?, None)?;
+            let btf = Btf::from_bytes(env::bpf::program_btf(fd.as_fd())?, None)?;
             let ty = btf
                 .function(function)
                 .ok_or_else(|| Error::not_found(format!("BPF program {id} has no {function}")))?

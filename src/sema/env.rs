@@ -59,6 +59,15 @@ pub struct Prototype {
     pub module: String,
 }
 
+/// A function of a BPF program that is loaded.
+#[derive(Clone, Debug, PartialEq)]
+pub struct BpfFunction {
+    /// Number of the program.
+    pub id: u32,
+    /// Name of the function.
+    pub name: String,
+}
+
 /// A function of a user program.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct UserFunction {
@@ -185,6 +194,12 @@ pub trait Facts {
     /// Functions that fentry programs can attach to, with their modules.
     fn btf_functions(&self, module: Option<&str>, pattern: &str) -> Vec<(String, String)> {
         Vec::new()
+    }
+
+    /// Functions of loaded BPF programs whose number and name match. The error is why programs
+    /// cannot be seen.
+    fn bpf_functions(&self, id: &str, name: &str) -> Result<Vec<BpfFunction>, String> {
+        Ok(Vec::new())
     }
 
     /// Raw tracepoints that match, with their modules.

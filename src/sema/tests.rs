@@ -117,9 +117,7 @@ impl Facts for Fake {
                 "uprobe target file '{target}' does not exist or is not executable"
             ));
         }
-        Ok(vec![TargetFile {
-            path: "/bin/x".into(),
-        }])
+        Ok(vec![TargetFile::new("/bin/x")])
     }
 
     fn user_symbol(&self, _file: &TargetFile, name: &str) -> Option<(u64, u64, bool)> {

@@ -7,6 +7,7 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use super::archive;
 use super::debuglink::DebugDirs;
 use super::index::SymbolIndex;
 use crate::error::Result;
@@ -34,7 +35,10 @@ impl IndexCache {
     /// # Errors
     /// As for [`SymbolIndex::open`].
     pub fn open(&self, path: &Path, dirs: &DebugDirs) -> Result<Arc<SymbolIndex>> {
-        let m = fs::metadata(path)?;
+        let m = match archive::split(path) {
+            Some((archive, _)) => fs::metadata(archive)?,
+            None => fs::metadata(path)?,
+        };
         let stamp = (m.dev(), m.ino(), m.size(), m.mtime(), m.mtime_nsec());
         let known = || self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some((at, index)) = known().get(path)

@@ -33,6 +33,7 @@ use object::{Endianness, Object as _, ObjectSection as _};
 use self::headers::Headers;
 use self::note::Notes;
 pub use self::note::{BuildId, Note};
+use super::archive;
 use crate::error::{Error, ErrorExt as _, Result};
 
 /// Largest section that is decompressed, in bytes. The largest debug sections in use (Chromium,
@@ -129,6 +130,8 @@ pub struct RawSymbol {
 
 enum Bytes {
     Mapped(Mmap),
+    /// A part of a file.
+    Part(Mmap, Range<usize>),
     Owned(Vec<u8>),
 }
 
@@ -136,6 +139,8 @@ impl Bytes {
     fn get(&self) -> &[u8] {
         match self {
             Self::Mapped(m) => m,
+            // The range is one of the mapping.
+            Self::Part(m, range) => m.get(range.clone()).unwrap_or_default(),
             Self::Owned(v) => v,
         }
     }
@@ -158,13 +163,27 @@ pub struct ElfFile {
 }
 
 impl ElfFile {
-    /// Maps the ELF file at `path`.
+    /// Maps the ELF file at `path`, which may be a member of an archive (see [`archive`]).
     ///
     /// # Errors
     /// The file cannot be opened, is not a regular file, or is not ELF.
     pub fn open(path: &Path) -> Result<Self> {
-        let file = File::open(path).with_context(|| path.display().to_string())?;
+        let name = || path.display().to_string();
+        let file = match (File::open(path), archive::split(path)) {
+            (Err(_), Some((archive, member))) => {
+                return Self::member(&archive, &member, path).with_context(name);
+            }
+            (file, _) => file.with_context(name)?,
+        };
         Self::from_file(&file, path)
+    }
+
+    fn member(archive: &Path, member: &str, path: &Path) -> Result<Self> {
+        let file = File::open(archive)?;
+        // SAFETY: as in `from_file`.
+        let map = unsafe { Mmap::map(&file) }?;
+        let range = archive::member(&map, member)?;
+        Self::parse(Bytes::Part(map, range), path)
     }
 
     /// Maps an open file; `path` is the name under which errors and [`Self::path`] show it.
@@ -225,6 +244,14 @@ impl ElfFile {
     /// The path it was opened by.
     pub fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// Where it begins in the file on disk: not at 0 if it is a member of an archive.
+    pub fn start_on_disk(&self) -> u64 {
+        match &self.bytes {
+            Bytes::Part(_, range) => range.start as u64,
+            Bytes::Mapped(_) | Bytes::Owned(_) => 0,
+        }
     }
 
     /// The whole file.

@@ -3,6 +3,7 @@
 //! A leaf: it knows files and names, never a process, a probe of a script or the kernel.
 
 pub mod absent;
+pub mod archive;
 pub mod cache;
 pub mod code;
 pub mod debuglink;

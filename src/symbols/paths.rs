@@ -9,6 +9,8 @@ use std::ffi::OsStr;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Component, Path, PathBuf};
 
+use super::archive;
+
 /// Folders that ld.so searches without a cache.
 const DEFAULT_DIRS: [&str; 8] = [
     "/lib64",
@@ -83,9 +85,17 @@ impl PathResolver {
             return None;
         }
         if name.contains('/') {
-            return self.existing(Path::new(name));
+            let found = self.existing(Path::new(name));
+            return found.or_else(|| self.archived(name));
         }
         self.program(name).or_else(|| self.library(name))
+    }
+
+    /// A member of an archive: the path of an archive that exists, `!/` and the rest.
+    fn archived(&self, name: &str) -> Option<PathBuf> {
+        let (archive, member) = name.split_once("!/")?;
+        let archive = self.existing(Path::new(archive)).filter(|p| p.is_file())?;
+        Some(archive::join(&archive, member))
     }
 
     /// A program in PATH.

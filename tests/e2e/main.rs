@@ -7,6 +7,7 @@
 mod kernel;
 mod support;
 
+mod archives;
 mod attaching;
 mod cpp;
 mod ending;

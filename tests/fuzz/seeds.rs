@@ -188,3 +188,37 @@ pub fn lines() -> Vec<Vec<u8>> {
     found.extend(scripts().into_iter().take(40));
     found
 }
+
+/// ZIP archives with one member, stored and compressed, with and without a comment.
+pub fn archives() -> Vec<Vec<u8>> {
+    let one = |method: u8, comment: &[u8]| {
+        let local = [
+            b"PK\x03\x04\x0a\0\0\0",
+            &[method][..],
+            &[0; 9],
+            &[2, 0, 0, 0, 2, 0, 0, 0],
+        ];
+        let local = [&local.concat(), &b"\x01\0\x03\0a\0\0\0hi"[..]].concat();
+        let entry = [
+            b"PK\x01\x02\x0a\0\x0a\0\0\0",
+            &[method][..],
+            &[0; 9],
+            &[2, 0, 0, 0, 2, 0, 0, 0],
+        ];
+        let entry = [&entry.concat(), &b"\x01\0"[..], &[0; 16], b"a"].concat();
+        let (at, len) = (local.len() as u32, entry.len() as u32);
+        let end = [
+            &b"PK\x05\x06\0\0\0\0\x01\0\x01\0"[..],
+            &len.to_le_bytes(),
+            &at.to_le_bytes(),
+        ];
+        let end = [
+            &end.concat(),
+            &(comment.len() as u16).to_le_bytes()[..],
+            comment,
+        ]
+        .concat();
+        [local, entry, end].concat()
+    };
+    vec![one(0, b""), one(8, b""), one(0, b"PK\x05\x06 a comment")]
+}

@@ -18,6 +18,7 @@ use rtrace::object::Object;
 use rtrace::repl;
 use rtrace::sema;
 use rtrace::source::{SourceMap, Span};
+use rtrace::symbols::archive;
 use rtrace::symbols::debuglink::DebugDirs;
 use rtrace::symbols::demangle::{self, Form};
 use rtrace::symbols::dwarf::Lines;
@@ -51,6 +52,7 @@ pub const TARGETS: &[Target] = &[
     target("dwarf", dwarf, super::seeds::elf),
     target("eh_frame", eh_frame, super::seeds::elf),
     target("usdt", usdt_notes, super::seeds::elf),
+    target("archive", archive_member, super::seeds::archives),
     target("perf_map", perf_map, super::seeds::perf_maps),
     target("proc_maps", proc_maps, super::seeds::proc_maps),
     target("kallsyms", kallsyms, super::seeds::kallsyms),
@@ -301,6 +303,14 @@ fn usdt_notes(bytes: &[u8]) {
     let Some(file) = file(bytes) else { return };
     for site in usdt::sites(&file) {
         usdt::matching(&file, Some(&site.provider), &site.name);
+    }
+}
+
+fn archive_member(bytes: &[u8]) {
+    for name in ["a", "lib/a.so"] {
+        if let Ok(range) = archive::member(bytes, name) {
+            assert!(range.start <= range.end && range.end <= bytes.len());
+        }
     }
 }
 

@@ -64,6 +64,15 @@ tcp='/usr/bin/env python3 tests/tools/workload /tmp tcp'
 expect '^@\[[0-9]+\]: [1-9]' 'kprobe:__kfree_skb,kprobe:kfree_skb*,kprobe:sk_skb_reason_drop* { @[pid] = count() }' "$tcp"
 expect '^@\[SKB_DROP_REASON_NO_SOCKET\]: [1-9]' 'tracepoint:skb:kfree_skb { @[args.reason] = count() }' "$tcp"
 
+# A BPF program that another one traces: each call of it counts at its entry and its exit.
+"$rtrace" -q -e 'tracepoint:syscalls:sys_enter_getppid { @ = count() }' > /tmp/traced 2>&1 &
+traced=$!
+for _ in $(seq 40); do "$rtrace" -l 'fentry:bpf:*getppid' | grep -q bpf && break; sleep 0.5; done
+calls='/usr/bin/env python3 -c "import os; [os.getppid() for i in range(50)]"'
+expect '^@out: 50$' 'fexit:bpf:*getppid /comm == "python3"/ { @out = count() }' "$calls"
+expect '^@: 50$' 'fentry:bpf:*getppid /comm == "python3"/ { @ = count() }' "$calls"
+kill -INT "$traced"; wait "$traced" || true
+
 # A variable that a program changes, at an address that it prints.
 cat > /tmp/watched.c <<'C'
 volatile long watched;

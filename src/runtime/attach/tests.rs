@@ -19,9 +19,7 @@ int main(void) { int s = 0; for (int i = 0; i < 1000; i++) { s += one(i); if (i 
 
 fn uprobe(prog: &CProgram, symbol: &str, ret: bool) -> Attach {
     Attach::Uprobe {
-        file: TargetFile {
-            path: prog.path.to_str().unwrap().to_owned(),
-        },
+        file: TargetFile::new(prog.path.to_str().unwrap()),
         offset: prog.offset(symbol),
         semaphore: 0,
         ret,
@@ -301,7 +299,7 @@ fn refusals_say_what_and_why() {
     let mut object = counting_object();
     let k = counter(&mut object, ProgramType::Kprobe, Some(1));
     let t = counter(&mut object, ProgramType::Tracepoint, Some(1));
-    let file = |path: &str| TargetFile { path: path.into() };
+    let file = |path: &str| TargetFile::new(path);
     let no_file = Attach::Uprobe {
         file: file("/nonexistent/x"),
         offset: 0x10,

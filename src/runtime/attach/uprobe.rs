@@ -48,9 +48,9 @@ impl<'a> Attacher<'a> {
             return links.pop().ok_or_else(|| Error::invalid("no link"));
         }
         let place = self.place(index)?;
-        vector_insn::check(&place.file.path, [place.offset])?;
-        let path = CString::new(place.file.path.as_str())
-            .map_err(|_| Error::invalid("zero byte in path"))?;
+        vector_insn::check(place.file.on_disk(), [place.offset])?;
+        let path =
+            CString::new(place.file.on_disk()).map_err(|_| Error::invalid("zero byte in path"))?;
         let scope = match self.pid {
             Some(pid) => Scope::Thread(pid),
             None => everywhere()?,
@@ -67,7 +67,7 @@ impl<'a> Attacher<'a> {
         let mut by_file: HashMap<(&str, bool), usize> = HashMap::new();
         for &i in indices {
             let place = self.place(i)?;
-            let key = (place.file.path.as_str(), place.ret);
+            let key = (place.file.on_disk(), place.ret);
             let at = *by_file.entry(key).or_insert(groups.len());
             if at == groups.len() {
                 groups.push((place, UprobeMulti::default(), Vec::new()));
@@ -80,8 +80,8 @@ impl<'a> Attacher<'a> {
         }
         let mut out = Vec::new();
         for (place, places, points) in groups {
-            vector_insn::check(&place.file.path, places.offsets.iter().copied())?;
-            let path = Path::new(&place.file.path);
+            vector_insn::check(place.file.on_disk(), places.offsets.iter().copied())?;
+            let path = Path::new(place.file.on_disk());
             let prog = self.program(points[0]);
             let pid = self.pid.unwrap_or(0);
             let link = bpf::link_uprobe_multi(prog, path, pid, &places, place.ret)
@@ -93,7 +93,7 @@ impl<'a> Attacher<'a> {
 }
 
 fn explain(place: &Place<'_>, pid: Option<u32>, e: Error) -> Error {
-    let path = &place.file.path;
+    let path = place.file.on_disk();
     let at = format!("{path}, file offset {:#x}", place.offset);
     match e.errno() {
         Some(libc::ENOENT) if Path::new(path).exists() => {

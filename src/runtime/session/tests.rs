@@ -77,9 +77,7 @@ fn patterns_attach_last_to_first_and_their_matches_first_to_last() {
     let mut object = counting_object();
     let p = emitter(&mut object, ProgramType::Kprobe, 1, 1);
     for (line, offset) in [(1, 10), (2, 20), (2, 30), (3, 10)] {
-        let file = crate::object::TargetFile {
-            path: "/bin/sh".into(),
-        };
+        let file = crate::object::TargetFile::new("/bin/sh");
         let at = Attach::Uprobe {
             file,
             offset,
@@ -166,9 +164,7 @@ fn a_command_is_traced_from_its_first_instruction_to_its_end() {
     let mut object = counting_object();
     let p = counter(&mut object, ProgramType::Kprobe, Some(1));
     let place = Attach::Uprobe {
-        file: crate::object::TargetFile {
-            path: prog.path.to_str().unwrap().into(),
-        },
+        file: crate::object::TargetFile::new(prog.path.to_str().unwrap()),
         offset: prog.offset("f"),
         semaphore: 0,
         ret: false,
@@ -297,9 +293,7 @@ fn a_wildcard_survives_what_cannot_be_probed() {
     let p = counter(&mut object, ProgramType::Kprobe, Some(1));
     for i in 0..20 {
         let place = Attach::Uprobe {
-            file: crate::object::TargetFile {
-                path: prog.path.to_str().unwrap().into(),
-            },
+            file: crate::object::TargetFile::new(prog.path.to_str().unwrap()),
             offset: if i == 7 { 1 << 40 } else { prog.offset("main") },
             semaphore: 0,
             ret: false,
@@ -466,9 +460,7 @@ fn each_system_call_of_a_run_with_functions_and_a_command_may_fail() {
             let mut object = counting_object();
             for (ret, value) in [(false, 1), (true, 2)] {
                 let p = counter(&mut object, ProgramType::Kprobe, Some(value));
-                let file = crate::object::TargetFile {
-                    path: prog.path.to_str().unwrap().into(),
-                };
+                let file = crate::object::TargetFile::new(prog.path.to_str().unwrap());
                 let at = Attach::Uprobe {
                     file,
                     offset: prog.offset("f"),
@@ -543,7 +535,7 @@ fn a_killed_run_leaves_nothing_behind() {
         .split(|c: char| !c.is_ascii_digit())
         .filter_map(|n| n.parse().ok())
         .collect();
-    let alive = |id: &u32| crate::runtime::sys::bpf::prog_by_id(*id).is_ok();
+    let alive = |id: &u32| crate::env::bpf::program_by_id(*id).is_ok();
     assert!(ids.len() == 2 && ids.iter().all(alive), "{line}");
     victim.kill().unwrap();
     victim.wait().unwrap();

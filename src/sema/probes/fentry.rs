@@ -1,4 +1,5 @@
-//! `fentry`, `fexit` and `rawtracepoint`: tracing programs whose arguments BTF types.
+//! `fentry`, `fexit` and `rawtracepoint`: tracing programs whose arguments BTF types, on functions
+//! of the kernel and of BPF programs.
 //!
 //! Each program is bound to one function when it is loaded.
 
@@ -15,19 +16,20 @@ use crate::types::{AddrSpace, Type, TypeStore, size_of};
 /// Most arguments that a BPF trampoline passes on.
 const MAX_ARGS: usize = 12;
 
-/// `fentry:module:function`
+/// `fentry:module:function`, `fentry:bpf:id:name`
 pub(super) fn expand(ex: &mut Expander<'_, '_>, ap: &Ap) {
     let (module, function) = match ap.parts.as_slice() {
         [function] => (None, function.as_str()),
-        [bpf, ..] if bpf == "bpf" => {
-            return ex.error(
-                Code::BadTarget,
-                ap.span,
-                "Tracing BPF programs is not supported",
-            );
-        }
+        [bpf, name] if bpf == "bpf" => return bpf_program(ex, ap, "*", name),
+        [bpf, id, name] if bpf == "bpf" => return bpf_program(ex, ap, id, name),
         [module, function] => (Some(module.as_str()), function.as_str()),
-        _ => return,
+        _ => {
+            let text = format!(
+                "{} probe type requires 1 or 2 arguments, or bpf:ID:NAME",
+                ap.provider.name()
+            );
+            return ex.error(Code::ProbeArity, ap.span, text);
+        }
     };
     let wild = wildcard::is_pattern(function) || module.is_some_and(wildcard::is_pattern);
     let found = ex.cx.facts.btf_functions(module, function);
@@ -82,6 +84,43 @@ fn function_match(
         (function.to_owned(), module),
         wild,
     );
+}
+
+/// `fentry:bpf:id:name`: the functions of BPF programs that are loaded when the script starts.
+fn bpf_program(ex: &mut Expander<'_, '_>, ap: &Ap, id: &str, name: &str) {
+    let shown = ap.parts.join(":");
+    let found = match ex.cx.facts.bpf_functions(id, name) {
+        Ok(found) => found,
+        Err(why) => return ex.no_match_because(ap, &shown, why),
+    };
+    if found.is_empty() {
+        return ex.no_match(ap, &shown);
+    }
+    let exit = ap.provider == Provider::Fexit;
+    let ty = match exit {
+        true => ProgramType::TracingFexit,
+        false => ProgramType::TracingFentry,
+    };
+    // Without a number a name means all programs that have such a function.
+    let wild = wildcard::is_pattern(id) || wildcard::is_pattern(name);
+    for f in found {
+        // How many words the kernel passes is not known: the verifier may take all registers for
+        // arguments, and where the result is depends on it.
+        let ctx = Context::Args {
+            count: 0,
+            btf: true,
+        };
+        let mut cx = ProbeCx::new(ap.provider, ty, ctx);
+        cx.space = AddrSpace::Kernel;
+        cx.filter_pid = true;
+        cx.no_args = Some("The args builtin cannot be used with BPF programs".to_owned());
+        let full = format!("{}:bpf:{}:{}", ap.provider.name(), f.id, f.name);
+        let attach = Attach::Fentry {
+            exit,
+            bpf: Some((f.id, f.name.clone())),
+        };
+        push(ex, ap, full, attach, cx, (f.name, None), wild);
+    }
 }
 
 fn push(

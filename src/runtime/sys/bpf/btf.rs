@@ -1,12 +1,11 @@
-//! Type information: the object's own, modules', other programs'.
+//! Type information: the object's own, modules'.
 
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 use libbpf_sys as lib;
 
-use super::prog::prog_info;
 use super::{attributes, bpf};
-use crate::error::{Error, ErrorExt, Result};
+use crate::error::{ErrorExt, Result};
 use crate::runtime::sys::{call, call_fd};
 
 /// Loads BTF.
@@ -53,31 +52,6 @@ pub fn module_btf(module: &str) -> Result<OwnedFd> {
             return Ok(fd);
         }
     }
-}
-
-/// The BTF that BPF program `prog` was loaded with.
-///
-/// # Errors
-/// It has none.
-pub fn prog_btf(prog: BorrowedFd<'_>) -> Result<Vec<u8>> {
-    let id = prog_info(prog)?.btf_id;
-    if id == 0 {
-        return Err(Error::not_found("the program has no type information"));
-    }
-    // SAFETY: no memory is passed.
-    let fd = call_fd("BPF_BTF_GET_FD_BY_ID", || unsafe {
-        i64::from(lib::bpf_btf_get_fd_by_id(id))
-    })?;
-    let mut info = lib::bpf_btf_info::default();
-    btf_info(fd.as_fd(), &mut info)?;
-    let mut data = vec![0; info.btf_size as usize];
-    info = lib::bpf_btf_info {
-        btf: data.as_mut_ptr() as u64,
-        btf_size: data.len() as u32,
-        ..Default::default()
-    };
-    btf_info(fd.as_fd(), &mut info)?;
-    Ok(data)
 }
 
 fn btf_info(fd: BorrowedFd<'_>, info: &mut lib::bpf_btf_info) -> Result<()> {

@@ -16,7 +16,7 @@ use libbpf_sys as lib;
 use super::call;
 use crate::error::{Error, Result};
 
-pub use btf::{btf_load, module_btf, prog_btf};
+pub use btf::{btf_load, module_btf};
 pub use link::{
     UprobeMulti, iter_create, link_iter, link_kprobe_multi, link_perf_event, link_tracing,
     link_uprobe_multi, pin, raw_tracepoint_open, raw_tracepoint_open_btf,
@@ -25,7 +25,7 @@ pub use link::{
 pub use map::{Map, MapTypes};
 pub use prog::{
     AttachTarget, FuncRecord, LineRecord, ProgSpec, ProgStats, empty_program, enable_stats,
-    prog_by_id, prog_load, prog_stats, test_run,
+    prog_load, prog_stats, test_run,
 };
 
 /// The kernel's BPF_OBJ_NAME_LEN without the final zero.

@@ -173,14 +173,6 @@ pub fn enable_stats() -> Result<OwnedFd> {
     })
 }
 
-/// A descriptor for the program with kernel id `id`.
-pub fn prog_by_id(id: u32) -> Result<OwnedFd> {
-    // SAFETY: no memory is passed.
-    call_fd("BPF_PROG_GET_FD_BY_ID", || unsafe {
-        i64::from(lib::bpf_prog_get_fd_by_id(id))
-    })
-}
-
 /// A program that does nothing.
 pub fn empty_program(ty: lib::bpf_prog_type) -> Result<OwnedFd> {
     trivial(ty, 0)
