@@ -144,6 +144,12 @@ impl Console {
         self.answer(format!("{text}{end}").as_bytes());
     }
 
+    /// Lets the editor look at its input again, which it does after it has printed something.
+    pub fn nudge(&self) {
+        self.state().pending.push(b'\n');
+        self.changed.notify_all();
+    }
+
     /// Stops or resumes the output of probes; says whether that changed anything.
     pub fn mute(&self, muted: bool) -> bool {
         let mut state = self.state();

@@ -44,8 +44,8 @@ use crate::cli::{FAILED, REFUSED};
 use crate::diag::Code;
 use crate::error::{Error, ErrorExt as _, Result};
 use crate::object::MapId;
-use crate::runtime::sys::tty::RawInput;
-use crate::runtime::sys::wait::Signals;
+use crate::runtime::sys::tty::{self, HeldTerminal, RawInput};
+use crate::runtime::sys::wait::{Epoll, Signals};
 use crate::symbols::paths::PathResolver;
 
 use base::Base;
@@ -104,9 +104,13 @@ fn session(args: &Args, script: Option<Input>) -> Result<i32> {
         // A history that cannot be read is an empty one.
         let _ = editor.load_history(file);
     }
+    let mut held = None;
     if std::io::stdin().is_terminal() {
+        let ends = Signals::new(&[libc::SIGTERM, libc::SIGHUP]).context("signalfd")?;
         let printer = editor.create_external_printer().map_err(terminal)?;
         console.start(printer).context("thread")?;
+        end_on(ends, Arc::clone(&console))?;
+        held = Some(HeldTerminal::new()?);
     }
     if !args.quiet {
         console.say("rtrace: type a probe, an expression or `help`; Tab completes, Ctrl-D ends.\n");
@@ -132,9 +136,32 @@ fn session(args: &Args, script: Option<Input>) -> Result<i32> {
         return Ok(REFUSED);
     }
     repl.read(&mut editor);
+    drop(held);
     repl.console.finish();
     repl.tracer.finish()?;
     Ok(0)
+}
+
+/// Ends the input of the session when one of `signals` comes: it ends as with Ctrl-D.
+///
+/// # Errors
+/// No thread can be started.
+fn end_on(signals: Signals, console: Arc<Console>) -> Result<()> {
+    let waits = Epoll::new().context("epoll")?;
+    waits.add(signals.fd(), 0).context("epoll")?;
+    let thread = std::thread::Builder::new().name("end".into());
+    let wait = move || {
+        while !matches!(signals.next(), Ok(Some(_))) {
+            if waits.wait(-1).is_err() {
+                return;
+            }
+        }
+        if tty::end_input().is_ok() {
+            console.nudge();
+        }
+    };
+    thread.spawn(wait).context("thread")?;
+    Ok(())
 }
 
 fn line_editor(candidates: Arc<Candidates>) -> rustyline::Result<LineEditor> {
@@ -142,6 +169,7 @@ fn line_editor(candidates: Arc<Candidates>) -> rustyline::Result<LineEditor> {
         .max_history_size(history::ENTRIES)?
         .history_ignore_dups(true)?
         .completion_type(CompletionType::List)
+        .completion_show_all_if_ambiguous(true)
         .completion_prompt_limit(200)
         .build();
     let mut editor = LineEditor::with_config(config)?;

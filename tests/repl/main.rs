@@ -82,6 +82,36 @@ fn probes_come_and_change_while_maps_keep_their_values() {
 }
 
 #[test]
+fn keys_wait_while_a_command_runs() {
+    let dir = pty::Dir::new("ahead");
+    let mut t = Terminal::start(&dir, &["-q", "--engine=user"]);
+    assert!(!t.is_as_before());
+    // In one go: the end of input, too, is there before anybody reads it.
+    t.keys("@x = 6 * 7\rprint(@x)\r\x04");
+    t.expect("@x: 42");
+    assert_eq!(t.wait(), 0);
+}
+
+#[test]
+fn a_signal_ends_a_session_as_ctrl_d_does() {
+    for signal in [libc::SIGTERM, libc::SIGHUP] {
+        let dir = pty::Dir::new(&format!("signal-{signal}"));
+        let mut t = Terminal::start(&dir, &["-q", "--engine=user"]);
+        t.line("begin { @x = (int64)7; }");
+        t.expect("[1] attached");
+        t.line("end { printf(\"%d left\\n\", @x * 3); }");
+        t.expect("[2] attached");
+        t.prompt();
+        t.keys("half a li");
+        t.expect("half a li");
+        t.signal(signal);
+        t.expect("21 left");
+        assert_eq!(t.wait(), 0);
+        assert!(t.is_as_before());
+    }
+}
+
+#[test]
 fn end_probes_run_when_the_session_ends() {
     if !can_trace("end_probes_run_when_the_session_ends") {
         return;

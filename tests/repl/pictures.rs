@@ -79,7 +79,7 @@ fn a_session_is_drawn() {
     t.line("@failed");
     t.expect("@failed[");
     t.prompt();
-    t.keys("tracepoint:sched:sched_switch { @[args.pr\t\t");
+    t.keys("tracepoint:sched:sched_switch { @[args.pr\t");
     let all = |s: &str| s.contains("prev_comm") && s.contains("prev_state");
     t.shows("candidates", |s| {
         all(s) && s.trim_end().ends_with("@[args.prev_")

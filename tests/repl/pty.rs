@@ -1,8 +1,10 @@
 //! A pseudo-terminal with rtrace on it.
 
+use std::ffi::CStr;
 use std::fs::File;
 use std::io::{Read as _, Write as _};
-use std::os::fd::{FromRawFd as _, OwnedFd};
+use std::os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::os::unix::process::CommandExt as _;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
@@ -31,6 +33,38 @@ impl Drop for Dir {
     fn drop(&mut self) {
         let _ = std::fs::remove_dir_all(&self.0);
     }
+}
+
+/// Both ends of a new pseudo-terminal, neither of which programs that are started inherit.
+fn pair(setup: Setup) -> (OwnedFd, OwnedFd) {
+    // SAFETY: no memory is passed.
+    let master = unsafe { libc::posix_openpt(libc::O_RDWR | libc::O_NOCTTY | libc::O_CLOEXEC) };
+    assert!(master >= 0, "posix_openpt");
+    // SAFETY: the descriptor is new and ours.
+    let master = unsafe { OwnedFd::from_raw_fd(master) };
+    let mut name = [0 as libc::c_char; 64];
+    let size = libc::winsize {
+        ws_row: setup.rows,
+        ws_col: setup.columns,
+        ws_xpixel: 0,
+        ws_ypixel: 0,
+    };
+    // SAFETY: the buffer is as long as said, and `size` outlives the call.
+    let name = unsafe {
+        assert_eq!(libc::unlockpt(master.as_raw_fd()), 0, "unlockpt");
+        let named = libc::ptsname_r(master.as_raw_fd(), name.as_mut_ptr(), name.len());
+        assert_eq!(named, 0, "ptsname_r");
+        let sized = libc::ioctl(master.as_raw_fd(), libc::TIOCSWINSZ, &size);
+        assert_eq!(sized, 0, "TIOCSWINSZ");
+        CStr::from_ptr(name.as_ptr())
+    };
+    let slave = File::options()
+        .read(true)
+        .write(true)
+        .custom_flags(libc::O_NOCTTY)
+        .open(name.to_str().unwrap())
+        .unwrap();
+    (master, slave.into())
 }
 
 /// Runs rtrace without a terminal and returns what it printed.
@@ -133,21 +167,7 @@ impl Terminal {
 
     /// Starts rtrace on a terminal like this.
     pub fn with(dir: &Dir, args: &[&str], setup: Setup) -> Self {
-        let (mut master, mut slave) = (-1, -1);
-        let size = libc::winsize {
-            ws_row: setup.rows,
-            ws_col: setup.columns,
-            ws_xpixel: 0,
-            ws_ypixel: 0,
-        };
-        let null = std::ptr::null_mut::<u8>();
-        // SAFETY: all pointers are null or to what outlives the call.
-        let made =
-            unsafe { libc::openpty(&mut master, &mut slave, null.cast(), null.cast(), &size) };
-        assert_eq!(made, 0, "openpty");
-        // SAFETY: both descriptors are new and ours.
-        let (master, slave) =
-            unsafe { (OwnedFd::from_raw_fd(master), OwnedFd::from_raw_fd(slave)) };
+        let (master, slave) = pair(setup);
         let mut command = Command::new(env!("CARGO_BIN_EXE_rtrace"));
         command
             .args(args)
@@ -213,7 +233,7 @@ impl Terminal {
         self.keyboard.write_all(text.as_bytes()).unwrap();
     }
 
-    /// Types a line, at the next prompt: what is typed while a command runs is for the command.
+    /// Types a line, at the next prompt.
     pub fn line(&mut self, text: &str) {
         if !self.at_prompt {
             self.prompt();
@@ -288,6 +308,23 @@ impl Terminal {
             }
             screen = changed.wait_timeout(screen, left).unwrap().0;
         }
+    }
+
+    /// Whether the terminal takes lines and echoes them, as terminals do for whoever comes next.
+    pub fn is_as_before(&self) -> bool {
+        // SAFETY: termios is plain data, which the call fills.
+        let mut found: libc::termios = unsafe { std::mem::zeroed() };
+        // SAFETY: `found` outlives the call.
+        let asked = unsafe { libc::tcgetattr(self.keyboard.as_raw_fd(), &mut found) };
+        assert_eq!(asked, 0, "tcgetattr");
+        let wanted = libc::ICANON | libc::ECHO | libc::ISIG;
+        found.c_lflag & wanted == wanted
+    }
+
+    /// Sends rtrace a signal.
+    pub fn signal(&self, signal: i32) {
+        // SAFETY: the process is our child, which nobody has waited for.
+        unsafe { libc::kill(self.child.id().cast_signed(), signal) };
     }
 
     /// All that was written so far, without escape sequences.

@@ -26,7 +26,8 @@ use crate::symbols::demangle::{self, Form};
 
 use crate::symbols::paths::PathResolver;
 
-/// Most candidates that are offered: more than that cannot be looked through.
+/// Most candidates that are offered one by one: more than that cannot be looked through, and are
+/// [grouped](groups).
 const MOST: usize = 2000;
 
 const KEYWORDS: &[&str] = &[
@@ -84,7 +85,7 @@ impl Candidates {
 
     /// Where the word that ends at the end of `line` begins, and what it can become.
     pub fn find(&self, line: &str) -> (usize, Vec<Pair>) {
-        let (word, mut found) = match self.arguments_of_command(line) {
+        let (word, found) = match self.arguments_of_command(line) {
             Some(found) => found,
             None => match text::place(line) {
                 Place::Probe(spec, first) => self.probes(spec, first),
@@ -94,7 +95,14 @@ impl Candidates {
                 Place::Nowhere => ("", Vec::new()),
             },
         };
-        found.truncate(MOST);
+        let found = match found.len() > MOST {
+            true => {
+                let mut names: Vec<&str> = found.iter().map(|p| p.replacement.as_str()).collect();
+                names.sort_unstable();
+                groups(&names)
+            }
+            false => found,
+        };
         (line.len() - word.len(), found)
     }
 
@@ -197,10 +205,13 @@ impl Candidates {
         let prefix = typed.strip_prefix("cpp:").unwrap_or(typed);
         let prefix = prefix.trim_start_matches('"');
         let start = list.partition_point(|f| f.name.as_str() < prefix);
-        list[start..]
-            .iter()
-            .take_while(|f| f.name.starts_with(prefix))
-            .take(MOST)
+        let list = &list[start..];
+        let list = &list[..list.partition_point(|f| f.name.starts_with(prefix))];
+        if list.len() > MOST {
+            let names: Vec<&str> = list.iter().map(|f| f.name.as_str()).collect();
+            return groups(&names);
+        }
+        list.iter()
             .map(|f| Pair {
                 display: f.name.clone(),
                 replacement: match f.mangled {
@@ -254,6 +265,36 @@ impl Candidates {
         names.dedup();
         names.into_iter().map(|n| plain(n.to_owned())).collect()
     }
+}
+
+/// What `names` (sorted, all different) have in common and the character after that: something to
+/// choose from where the names are too many.
+fn groups(names: &[&str]) -> Vec<Pair> {
+    let (Some(first), Some(last)) = (names.first(), names.last()) else {
+        return Vec::new();
+    };
+    let same = first.char_indices().zip(last.chars());
+    let common = same
+        .take_while(|((_, a), b)| a == b)
+        .last()
+        .map_or(0, |((at, c), _)| at + c.len_utf8());
+    let head = |name: &str| match name[common..].chars().next() {
+        Some(c) => common + c.len_utf8(),
+        None => common,
+    };
+    names
+        .chunk_by(|a, b| a[..head(a)] == b[..head(b)])
+        .map(|group| match group {
+            [name] => plain((*name).to_owned()),
+            _ => {
+                let start = &group[0][..head(group[0])];
+                Pair {
+                    display: format!("{start}... ({})", group.len()),
+                    replacement: start.to_owned(),
+                }
+            }
+        })
+        .collect()
 }
 
 fn plain(text: String) -> Pair {
@@ -322,6 +363,21 @@ mod tests {
     fn texts(found: (usize, Vec<Pair>)) -> (usize, Vec<String>) {
         let texts = found.1.into_iter().map(|p| p.replacement);
         (found.0, texts.collect())
+    }
+
+    #[test]
+    fn too_many_names_are_grouped_by_the_next_character() {
+        let names = ["xa", "xaß1", "xaß2", "xb"];
+        let found = groups(&names);
+        let texts: Vec<(&str, &str)> = found
+            .iter()
+            .map(|p| (p.display.as_str(), p.replacement.as_str()))
+            .collect();
+        assert_eq!(texts, [("xa... (3)", "xa"), ("xb", "xb")]);
+        let found = groups(&names[..3]);
+        let texts: Vec<&str> = found.iter().map(|p| p.replacement.as_str()).collect();
+        assert_eq!(texts, ["xa", "xaß"]);
+        assert!(groups(&[]).is_empty());
     }
 
     #[test]

@@ -1,9 +1,74 @@
 //! The terminal, key by key.
 
-use std::os::fd::AsRawFd as _;
+use std::fs::File;
+use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, OwnedFd};
 
 use super::call;
 use crate::error::Result;
+
+fn settings(fd: BorrowedFd<'_>) -> Result<libc::termios> {
+    // SAFETY: termios is plain data, which the call fills.
+    let mut found: libc::termios = unsafe { std::mem::zeroed() };
+    // SAFETY: `found` outlives the call.
+    call("tcgetattr", || unsafe {
+        i64::from(libc::tcgetattr(fd.as_raw_fd(), &mut found))
+    })?;
+    Ok(found)
+}
+
+fn set(fd: BorrowedFd<'_>, wanted: &libc::termios) -> Result<()> {
+    // SAFETY: `wanted` outlives the call.
+    call("tcsetattr", || unsafe {
+        i64::from(libc::tcsetattr(fd.as_raw_fd(), libc::TCSANOW, wanted))
+    })
+    .map(drop)
+}
+
+/// The terminal of a session: keys that are pressed while nobody reads wait for whoever reads
+/// next, Ctrl-D among them, and are not echoed. Dropped, it is as before.
+///
+/// Line by line, as terminals are, the end of input would be lost when an editor takes over.
+pub struct HeldTerminal {
+    terminal: OwnedFd,
+    before: libc::termios,
+}
+
+impl HeldTerminal {
+    /// Takes the terminal that standard input is.
+    ///
+    /// # Errors
+    /// It is not a terminal.
+    pub fn new() -> Result<Self> {
+        let terminal = std::io::stdin().as_fd().try_clone_to_owned()?;
+        let before = settings(terminal.as_fd())?;
+        let mut held = before;
+        held.c_lflag &= !(libc::ICANON | libc::ECHO);
+        held.c_cc[libc::VMIN] = 1;
+        held.c_cc[libc::VTIME] = 0;
+        set(terminal.as_fd(), &held)?;
+        Ok(Self { terminal, before })
+    }
+}
+
+impl Drop for HeldTerminal {
+    fn drop(&mut self) {
+        // A terminal that is gone needs no settings.
+        let _ = set(self.terminal.as_fd(), &self.before);
+    }
+}
+
+/// Ends standard input: who reads it from now on finds its end.
+///
+/// # Errors
+/// `/dev/null` cannot be opened.
+pub fn end_input() -> Result<()> {
+    let nothing = File::open("/dev/null")?;
+    // SAFETY: descriptor 0 stays open and is a file; nobody owns it.
+    call("dup2", || unsafe {
+        i64::from(libc::dup2(nothing.as_raw_fd(), libc::STDIN_FILENO))
+    })
+    .map(drop)
+}
 
 /// Standard input without lines, echo and signals; dropped, it is as before.
 #[derive(Debug)]
@@ -15,21 +80,12 @@ impl RawInput {
     /// # Errors
     /// It is not a terminal.
     pub fn new() -> Result<Self> {
-        let fd = std::io::stdin().as_raw_fd();
-        // SAFETY: termios is plain data, which the call fills.
-        let mut before: libc::termios = unsafe { std::mem::zeroed() };
-        // SAFETY: `before` outlives the call.
-        call("tcgetattr", || unsafe {
-            i64::from(libc::tcgetattr(fd, &mut before))
-        })?;
+        let before = settings(std::io::stdin().as_fd())?;
         let mut raw = before;
         raw.c_lflag &= !(libc::ICANON | libc::ECHO | libc::ISIG);
         raw.c_cc[libc::VMIN] = 0;
         raw.c_cc[libc::VTIME] = 0;
-        // SAFETY: `raw` outlives the call.
-        call("tcsetattr", || unsafe {
-            i64::from(libc::tcsetattr(fd, libc::TCSANOW, &raw))
-        })?;
+        set(std::io::stdin().as_fd(), &raw)?;
         Ok(Self(before))
     }
 
@@ -56,8 +112,7 @@ impl RawInput {
 
 impl Drop for RawInput {
     fn drop(&mut self) {
-        let fd = std::io::stdin().as_raw_fd();
-        // SAFETY: the settings outlive the call. A terminal that is gone needs none.
-        unsafe { libc::tcsetattr(fd, libc::TCSANOW, &self.0) };
+        // A terminal that is gone needs no settings.
+        let _ = set(std::io::stdin().as_fd(), &self.0);
     }
 }
