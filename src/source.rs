@@ -30,6 +30,15 @@ impl Span {
         }
     }
 
+    /// This span up to where `end` ends; `self` where they lie in different texts.
+    #[must_use]
+    pub fn to_end_of(self, end: Span) -> Span {
+        match self.file == end.file {
+            true => Span { hi: end.hi, ..self },
+            false => self,
+        }
+    }
+
     /// The smallest span that covers both; `self` where they lie in different texts.
     #[must_use]
     pub fn to(self, end: Span) -> Span {

@@ -142,14 +142,17 @@ pub fn list(search: Option<&str>, verbose: bool, env: &dyn Env, paths: &PathReso
     let mut out = Listing::default();
     match search {
         None => {
+            // A process is a target by itself. It may end meanwhile, so its files come first.
+            let mut process = Listing::default();
+            if paths.pid().is_some() {
+                lister.uprobes("uprobe", "*", &mut process);
+                lister.usdt("*", &mut process);
+            }
             for p in PROVIDERS.iter().filter(|p| p.kernel) {
                 (p.list)(&lister, "", &[], &mut out);
             }
-            // A process is a target by itself.
-            if paths.pid().is_some() {
-                lister.uprobes("uprobe", "*", &mut out);
-                lister.usdt("*", &mut out);
-            }
+            out.text.push_str(&process.text);
+            out.warnings.extend(process.warnings);
         }
         Some(search) => {
             for pattern in split(search, ',') {

@@ -246,6 +246,7 @@ fn literal(kind: ast::ExprKind) -> ast::Expr {
     ast::Expr {
         kind,
         span: Span::new(FileId(0), 0, 0),
+        end: 0,
         id: ast::NodeId(u32::MAX),
         expn: ast::ExpnId::ROOT,
         parens: 0,

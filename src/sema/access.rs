@@ -164,16 +164,16 @@ impl Checker<'_> {
         match base.ty.clone() {
             Type::Struct(id) => {
                 let Some(f) = self.member(id, &name.name) else {
-                    return self.no_field(&base.ty, name);
+                    return self.no_field(&base.ty, name, span);
                 };
                 self.member_load(base, &f, span)
             }
             Type::Ptr(t, _) if matches!(base.kind, ExprKind::Ctx) => {
                 let Type::Struct(id) = *t else {
-                    return self.no_field(&base.ty, name);
+                    return self.no_field(&base.ty, name, span);
                 };
                 let Some(f) = self.member(id, &name.name) else {
-                    return self.no_field(&t, name);
+                    return self.no_field(&t, name, span);
                 };
                 let mut p = place(Base::Ctx);
                 p.offset = f.bit_offset / 8;
@@ -198,7 +198,7 @@ impl Checker<'_> {
                         );
                         let names: Vec<_> = items.iter().map(|(n, _)| n.clone()).collect();
                         let names = names.iter().map(|n| &**n);
-                        self.fail_name(Code::UnknownField, name.span, text, &name.name, names)
+                        self.fail_name(Code::UnknownField, span, text, &name.name, names)
                     }
                 }
             }
@@ -226,18 +226,12 @@ impl Checker<'_> {
     }
 
     /// `base.0`
-    pub(super) fn tuple_field(
-        &mut self,
-        base: &ast::Expr,
-        index: u64,
-        span: Span,
-        index_span: Span,
-    ) -> Expr {
+    pub(super) fn tuple_field(&mut self, base: &ast::Expr, index: u64, span: Span) -> Expr {
         let b = self.expr(base);
-        self.tuple_elem(b, index, span, index_span)
+        self.tuple_elem(b, index, span)
     }
 
-    fn tuple_elem(&mut self, base: Expr, index: u64, span: Span, index_span: Span) -> Expr {
+    fn tuple_elem(&mut self, base: Expr, index: u64, span: Span) -> Expr {
         if is_unknown(&base) {
             return base;
         }
@@ -254,7 +248,7 @@ impl Checker<'_> {
                 "Invalid tuple index: {index}. Found {} elements in tuple.",
                 items.len()
             );
-            return self.fail(Code::BadIndex, index_span, text);
+            return self.fail(Code::BadIndex, span, text);
         };
         Expr {
             ty: ty.clone(),
@@ -268,12 +262,12 @@ impl Checker<'_> {
         let mut b = self.expr(base);
         for i in indices {
             let index = self.expr(i);
-            b = self.index_of(b, index, span, i.span);
+            b = self.index_of(b, index, span);
         }
         b
     }
 
-    fn index_of(&mut self, base: Expr, index: Expr, span: Span, index_span: Span) -> Expr {
+    fn index_of(&mut self, base: Expr, index: Expr, span: Span) -> Expr {
         if is_unknown(&base) || is_unknown(&index) {
             return value::unknown(base.loc);
         }
@@ -281,10 +275,10 @@ impl Checker<'_> {
         let index = self.reduce(index);
         if let Type::Tuple(_) = base.ty {
             return match literal_value(&index).and_then(|v| u64::try_from(v).ok()) {
-                Some(i) => self.tuple_elem(base, i, span, index_span),
+                Some(i) => self.tuple_elem(base, i, span),
                 None => self.fail(
                     Code::BadIndex,
-                    index_span,
+                    span,
                     "Array-style access for tuples only valid for integer literals",
                 ),
             };
@@ -304,7 +298,7 @@ impl Checker<'_> {
             let text = format!(
                 "The array index operator [] only accepts non-negative integer indices. Got: {what}"
             );
-            return self.fail(Code::BadIndex, index_span, text);
+            return self.fail(Code::BadIndex, span, text);
         }
         let (mut p, elem, len) = match base.ty.clone() {
             Type::Ptr(t, _) if !matches!(*t, Type::Void | Type::None) => {
@@ -327,7 +321,7 @@ impl Checker<'_> {
                     && i >= i128::from(n)
                 {
                     let text = format!("the index {i} is out of bounds for array of size {n}");
-                    return self.fail(Code::BadIndex, index_span, text);
+                    return self.fail(Code::BadIndex, span, text);
                 }
                 let offset = i
                     .checked_mul(i128::from(stride))
@@ -484,7 +478,7 @@ impl Checker<'_> {
                 ..
             }) => {
                 let text = format!("The argument '{}' cannot be read: {why}", name.name);
-                self.fail(Code::UnknownField, name.span, text)
+                self.fail(Code::UnknownField, span, text)
             }
             Some(f) => self.arg_value(f, loc),
             None => {
@@ -493,7 +487,7 @@ impl Checker<'_> {
                     args.name, name.name
                 );
                 let names = args.fields.iter().map(|f| f.name.as_str());
-                self.fail_name(Code::UnknownField, name.span, text, &name.name, names)
+                self.fail_name(Code::UnknownField, span, text, &name.name, names)
             }
         }
     }

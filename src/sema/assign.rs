@@ -4,6 +4,7 @@ use super::check::Checker;
 use super::hir::{Expr, ExprKind, StmtKind};
 use super::value::{self, is_unknown};
 use crate::diag::{Code, Diagnostic};
+use crate::source::Span;
 use crate::syntax::ast;
 use crate::types::Type;
 
@@ -16,22 +17,26 @@ impl Checker<'_> {
         op: Option<ast::BinOp>,
         value: &ast::Expr,
     ) -> Option<StmtKind> {
+        let step = match &s.kind {
+            ast::StmtKind::Assign { op_span, .. } => op_span.to(value.whole()),
+            _ => s.span,
+        };
         match &target.kind {
             ast::ExprKind::Var(v) => {
                 let e = match op {
                     None => self.expr(value),
-                    Some(op) => self.binary(op, target, value, s.span),
+                    Some(op) => self.binary(op, target, value, step),
                 };
                 if op.is_some() && self.lookup(v).is_none() {
                     return None;
                 }
-                let id = self.assigned_var(v, s.id);
-                let e = self.assign_local(id, e, value.span)?;
+                let id = self.assigned_var(v, s.span, s.id);
+                let e = self.assign_local(id, e, value.span, s.span)?;
                 Some(StmtKind::Assign(id, e))
             }
             ast::ExprKind::Map(_) | ast::ExprKind::MapElem { .. } => match op {
-                None => self.assign_map(target, value),
-                Some(op) => self.update_map(s, target, op, value),
+                None => self.assign_map(s, target, value),
+                Some(op) => self.update_map((s, step), target, op, value),
             },
             _ => {
                 self.error(
@@ -44,7 +49,12 @@ impl Checker<'_> {
         }
     }
 
-    fn assign_map(&mut self, target: &ast::Expr, value: &ast::Expr) -> Option<StmtKind> {
+    fn assign_map(
+        &mut self,
+        s: &ast::Stmt,
+        target: &ast::Expr,
+        value: &ast::Expr,
+    ) -> Option<StmtKind> {
         if let ast::ExprKind::Call { func, args } = &value.kind
             && let Some(row) = crate::builtins::find(&func.name)
             && let Some(make) = super::calls::aggregate::maker(row)
@@ -64,7 +74,7 @@ impl Checker<'_> {
                 ty: Type::Agg(agg),
                 loc: self.loc(value.span),
             };
-            let ty = self.grow_map(map, &shape, target.span)?;
+            let ty = self.grow_map(map, &shape, (s.span, value.span))?;
             let (map, key) = place?;
             let Type::Agg(agg) = ty else { return None };
             return Some(StmtKind::Aggregate {
@@ -92,7 +102,7 @@ impl Checker<'_> {
                 self.map_state(map).name.clone(),
                 agg_example(&e.ty)
             );
-            let mut d = Diagnostic::error(Code::AggregationUse, value.span, text);
+            let mut d = Diagnostic::error(Code::AggregationUse, s.span, text);
             if value::reduced(&e.ty).is_some() {
                 let source = match &e.kind {
                     ExprKind::MapGet { map, .. } => self.map_state(*map).name.clone(),
@@ -112,7 +122,7 @@ impl Checker<'_> {
             self.error(Code::TypeMismatch, value.span, text);
             return None;
         }
-        let ty = self.grow_map(map, &e, target.span)?;
+        let ty = self.grow_map(map, &e, (s.span, s.span))?;
         let (map, key) = place?;
         let value = self.implicit(e, &ty, value.span);
         Some(StmtKind::MapAssign { map, key, value })
@@ -120,7 +130,7 @@ impl Checker<'_> {
 
     fn update_map(
         &mut self,
-        s: &ast::Stmt,
+        (s, step): (&ast::Stmt, Span),
         target: &ast::Expr,
         op: ast::BinOp,
         value: &ast::Expr,
@@ -139,12 +149,12 @@ impl Checker<'_> {
             ty: have,
             loc,
         };
-        let e = self.binary_of(op, (old, target.span), (v, value.span), s.span);
+        let e = self.binary_of(op, (old, target.span), (v, value.span), step);
         if is_unknown(&e) {
             self.map_state(map).written = true;
             return None;
         }
-        let ty = self.grow_map(map, &e, target.span)?;
+        let ty = self.grow_map(map, &e, (s.span, s.span))?;
         match e.kind {
             ExprKind::Binary(op, _, rhs) if matches!(ty, Type::Int(_)) => {
                 Some(StmtKind::MapUpdate {

@@ -302,22 +302,23 @@ impl<'a> Checker<'a> {
         scopes.filter_map(|s| s.get(&key)).next().copied()
     }
 
-    /// Adds a variable to the innermost scope.
+    /// Adds a variable to the innermost scope; `place` is what declares it.
     pub(super) fn declare(
         &mut self,
         var: &ast::Var,
+        place: Span,
         key: NodeId,
         origin: Origin,
         declared: Option<Type>,
     ) -> hir::LocalId {
         if let Some(old) = self.lookup(var) {
-            self.shadowing(var, old, origin);
+            self.shadowing(var, place, old, origin);
         }
         let id = hir::LocalId(self.unit.locals.len() as u32);
         self.unit.locals.push(LocalState {
             name: var.name.clone(),
             key,
-            span: var.span,
+            span: place,
             origin,
             declared,
             assigned: origin != Origin::Declaration,
@@ -329,16 +330,16 @@ impl<'a> Checker<'a> {
         id
     }
 
-    fn shadowing(&mut self, var: &ast::Var, old: hir::LocalId, origin: Origin) {
+    fn shadowing(&mut self, var: &ast::Var, place: Span, old: hir::LocalId, origin: Origin) {
         if origin == Origin::Loop {
             let text = format!("Loop declaration shadows existing variable: ${}", var.name);
-            self.error(Code::Shadowing, var.span, text);
+            self.error(Code::Shadowing, place, text);
         } else {
             let text = format!(
                 "Variable ${} was already declared. Variable shadowing is not allowed.",
                 var.name
             );
-            self.error(Code::Shadowing, var.span, text);
+            self.error(Code::Shadowing, place, text);
         }
         let old = &self.unit.locals[old.0 as usize];
         let (span, note) = match old.origin {

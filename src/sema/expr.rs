@@ -52,11 +52,7 @@ impl Checker<'_> {
             ast::ExprKind::Tuple(items) => self.tuple(items, span),
             ast::ExprKind::Record(items) => self.record(items, span),
             ast::ExprKind::Field { base, name, .. } => self.field(e, base, name),
-            ast::ExprKind::TupleField {
-                base,
-                index,
-                index_span,
-            } => self.tuple_field(base, *index, span, *index_span),
+            ast::ExprKind::TupleField { base, index } => self.tuple_field(base, *index, span),
             ast::ExprKind::Index { base, indices } => self.index(base, indices, span),
             ast::ExprKind::Sizeof(of) => self.sizeof(of, span),
             ast::ExprKind::Offsetof { of, path } => self.offsetof(of, path, span),
@@ -137,7 +133,13 @@ impl Checker<'_> {
     }
 
     /// Assigns to a variable that exists; gives the value in the variable's type.
-    pub(super) fn assign_local(&mut self, id: LocalId, e: Expr, span: Span) -> Option<Expr> {
+    pub(super) fn assign_local(
+        &mut self,
+        id: LocalId,
+        e: Expr,
+        span: Span,
+        whole: Span,
+    ) -> Option<Expr> {
         self.local(id).assigned = true;
         if is_unknown(&e) {
             return None;
@@ -148,7 +150,7 @@ impl Checker<'_> {
                 "Value '{}' cannot be assigned to a scratch variable.",
                 self.spell(&e.ty)
             );
-            self.error(Code::AggregationUse, span, text);
+            self.error(Code::AggregationUse, whole, text);
             return None;
         }
         if matches!(e.ty, Type::None) {
@@ -157,18 +159,25 @@ impl Checker<'_> {
             return None;
         }
         if let Some(declared) = self.local(id).declared.clone() {
-            return self.assign_declared(id, declared, e, span);
+            return self.assign_declared(id, declared, e, span, whole);
         }
         match self.grow_local(id, &e) {
             Ok(ty) => Some(self.implicit(e, &ty, span)),
             Err(have) => {
-                self.local_mismatch(id, &e.ty, &have, span);
+                self.local_mismatch(id, &e.ty, &have, whole);
                 None
             }
         }
     }
 
-    fn assign_declared(&mut self, id: LocalId, ty: Type, e: Expr, span: Span) -> Option<Expr> {
+    fn assign_declared(
+        &mut self,
+        id: LocalId,
+        ty: Type,
+        e: Expr,
+        span: Span,
+        whole: Span,
+    ) -> Option<Expr> {
         let fits = match (&ty, &e.ty) {
             (Type::Int(t), Type::Int(_)) => literal_value(&e).is_none_or(|v| value::fits(v, *t)),
             (Type::Str(n), Type::Str(m)) => m <= n,
@@ -177,7 +186,7 @@ impl Checker<'_> {
                 .is_some_and(|t| self.size(&t) == self.size(have)),
         };
         if !fits {
-            self.local_mismatch(id, &e.ty, &ty, span);
+            self.local_mismatch(id, &e.ty, &ty, whole);
             return None;
         }
         Some(self.implicit(e, &ty, span))
@@ -194,9 +203,9 @@ impl Checker<'_> {
     }
 
     /// The variable that an assignment at statement `key` means, made if there is none.
-    pub(super) fn assigned_var(&mut self, v: &ast::Var, key: ast::NodeId) -> LocalId {
+    pub(super) fn assigned_var(&mut self, v: &ast::Var, place: Span, key: ast::NodeId) -> LocalId {
         self.lookup(v)
-            .unwrap_or_else(|| self.declare(v, key, Origin::Assignment, None))
+            .unwrap_or_else(|| self.declare(v, place, key, Origin::Assignment, None))
     }
 
     // Names.
@@ -314,9 +323,9 @@ impl Checker<'_> {
                     }
                     Some(Type::Int(IntTy { signed: false, .. })) => {
                         let zero = value::constant(0, Type::U64, loc);
-                        (self.grow_map(map, &zero, span), sign)
+                        (self.grow_map(map, &zero, (span, span)), sign)
                     }
-                    None | Some(Type::Int(_)) => (self.grow_map(map, &zero, span), sign),
+                    None | Some(Type::Int(_)) => (self.grow_map(map, &zero, (span, span)), sign),
                     Some(other) => return self.bad_inc(inc, &other.clone(), span),
                 };
                 let Some(ty) = ty else {

@@ -63,7 +63,7 @@ impl Checker<'_> {
             other => {
                 let text = format!("Invalid bpf map type: {other}");
                 self.report(
-                    Diagnostic::error(Code::BadMapType, d.kind.span, text)
+                    Diagnostic::error(Code::BadMapType, d.span, text)
                         .hint("Valid map types: percpulruhash, percpuhash, lruhash, hash"),
                 );
                 None
@@ -269,7 +269,12 @@ impl Checker<'_> {
 
     /// Grows the value type of a map by `new`; the value's final type, or `None` after a
     /// mismatch.
-    pub(super) fn grow_map(&mut self, id: MapRef, new: &Expr, span: Span) -> Option<Type> {
+    pub(super) fn grow_map(
+        &mut self,
+        id: MapRef,
+        new: &Expr,
+        (whole, value): (Span, Span),
+    ) -> Option<Type> {
         let m = &mut self.maps[id.0 as usize];
         m.written = true;
         let Some(have) = m.grown.clone() else {
@@ -295,7 +300,7 @@ impl Checker<'_> {
                     _ => None,
                 };
                 if let Some(text) = bounds {
-                    self.error(Code::AggregationBounds, span, text);
+                    self.error(Code::AggregationBounds, value, text);
                     return None;
                 }
                 let text = format!(
@@ -304,7 +309,7 @@ impl Checker<'_> {
                     self.spell(&new.ty),
                     self.spell(&have.ty)
                 );
-                self.error(Code::TypeMismatch, span, text);
+                self.error(Code::TypeMismatch, whole, text);
                 None
             }
         }
@@ -370,7 +375,7 @@ impl Checker<'_> {
                 }
                 continue;
             }
-            let (Some((Some(kind), _, span)), Some(value)) = (m.decl, &m.value) else {
+            let (Some((Some(kind), _, decl)), Some(value)) = (m.decl, &m.value) else {
                 continue;
             };
             let agg = matches!(value, Type::Agg(_));
@@ -385,6 +390,7 @@ impl Checker<'_> {
                 let text = format!(
                     "Incompatible map types. Type from declaration: {name}. Type from value/key type: {wanted}"
                 );
+                let span = m.first.unwrap_or(decl);
                 self.error(Code::MapKindMismatch, span, text);
             }
         }

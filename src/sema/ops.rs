@@ -247,7 +247,9 @@ impl Checker<'_> {
         } else {
             value::join_operands(&a, at, &b, bt)
         };
-        if joined.signed && matches!(hir_op, BinOp::Div | BinOp::Mod) {
+        // Nothing is said of two that are of one type already.
+        let converted = a.ty != b.ty;
+        if joined.signed && converted && matches!(hir_op, BinOp::Div | BinOp::Mod) {
             let text = format!(
                 "signed operands for '{}' can lead to undefined behavior (cast to unsigned to silence warning)",
                 op.as_str()

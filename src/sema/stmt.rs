@@ -81,12 +81,18 @@ impl<'a> Checker<'a> {
         });
         for p in &f.params {
             let ty = self.type_expr(&p.ty).unwrap_or(Type::None);
-            self.declare(&p.var, ast::NodeId(u32::MAX), Origin::Parameter, Some(ty));
+            self.declare(
+                &p.var,
+                p.var.span,
+                ast::NodeId(u32::MAX),
+                Origin::Parameter,
+                Some(ty),
+            );
         }
         let mut body = self.block_as_body(&f.body, !void);
         if let Some(v) = body.value.take() {
             let loc = v.loc;
-            let v = self.return_value(*v, f.body.span);
+            let v = self.return_value(*v, f.body.span, f.body.span);
             body.stmts.push(Stmt {
                 kind: StmtKind::Return(v),
                 loc,
@@ -126,9 +132,9 @@ impl<'a> Checker<'a> {
             if let Some(v) = &b.value {
                 let mut dropped = Vec::new();
                 if ended {
-                    c.unreachable(v.span);
+                    c.unreachable(v.whole());
                 }
-                c.expr_stmt(v, if ended { &mut dropped } else { &mut out });
+                c.expr_stmt(v, v.whole(), if ended { &mut dropped } else { &mut out });
             }
             Block {
                 stmts: out,
@@ -169,7 +175,7 @@ impl<'a> Checker<'a> {
             if jumps && !ended {
                 ended = true;
                 if let Some(next) = stmts.get(i + 1) {
-                    self.unreachable(next.span);
+                    self.unreachable(next.whole());
                 }
             }
         }
@@ -192,9 +198,10 @@ impl<'a> Checker<'a> {
                 // The value is checked first: it cannot use the new variable.
                 let init = init.as_ref().map(|e| (self.expr(e), e.span));
                 let declared = ty.as_ref().and_then(|t| self.type_expr(t));
-                let id = self.declare(var, s.id, Origin::Declaration, declared);
+                let place = s.span.to_end_of(var.span);
+                let id = self.declare(var, place, s.id, Origin::Declaration, declared);
                 let value = match init {
-                    Some((e, span)) => self.assign_local(id, e, span),
+                    Some((e, span)) => self.assign_local(id, e, span, s.span),
                     None => self.local_type(id).map(|ty| Expr {
                         kind: ExprKind::Zero,
                         ty,
@@ -230,7 +237,7 @@ impl<'a> Checker<'a> {
                 false
             }
             ast::StmtKind::Unroll { count, body } => {
-                if let Some(n) = self.unroll_count(count) {
+                if let Some(n) = self.unroll_count(count, s.span) {
                     for _ in 0..n {
                         let body = self.in_loop(LoopKind::Unroll, |c| c.block(body));
                         let e = Expr {
@@ -259,7 +266,7 @@ impl<'a> Checker<'a> {
                 let value = match e {
                     Some(e) => {
                         let v = self.expr(e);
-                        self.return_value(v, e.span)
+                        self.return_value(v, e.span, s.whole())
                     }
                     None => {
                         if let Some((name, ty)) = &self.unit.func
@@ -269,7 +276,7 @@ impl<'a> Checker<'a> {
                                 "Function {name} is of type {}, cannot return void",
                                 self.spell(ty)
                             );
-                            self.error(Code::BadReturn, s.span, text);
+                            self.error(Code::BadReturn, s.whole(), text);
                         }
                         None
                     }
@@ -292,11 +299,11 @@ impl<'a> Checker<'a> {
                 }
                 false
             }
-            ast::StmtKind::Expr(e) => self.expr_stmt(e, out),
+            ast::StmtKind::Expr(e) => self.expr_stmt(e, s.whole(), out),
         }
     }
 
-    fn return_value(&mut self, v: Expr, span: Span) -> Option<Expr> {
+    fn return_value(&mut self, v: Expr, span: Span, whole: Span) -> Option<Expr> {
         if is_unknown(&v) {
             return None;
         }
@@ -310,7 +317,7 @@ impl<'a> Checker<'a> {
                         self.spell(&ret),
                         self.spell(&v.ty)
                     );
-                    self.error(Code::BadReturn, span, text);
+                    self.error(Code::BadReturn, whole, text);
                     return None;
                 }
                 Some(self.implicit(v, &ret, span))
@@ -321,7 +328,7 @@ impl<'a> Checker<'a> {
                         "Probe return values can only be integers. Found {}",
                         self.spell(&v.ty)
                     );
-                    self.error(Code::BadReturn, span, text);
+                    self.error(Code::BadReturn, whole, text);
                     return None;
                 }
                 Some(value::cast(v, &Type::I64))
@@ -335,18 +342,14 @@ impl<'a> Checker<'a> {
                 let loc = self.loc(s.span);
                 out.push(Stmt { kind, loc });
             }
-            Some(LoopKind::Unroll) => {
-                let text = format!("'{name}' statement is not allowed in an unroll");
-                self.error(Code::NotAllowedHere, s.span, text);
-            }
-            None => {
+            Some(LoopKind::Unroll) | None => {
                 let place = if self.unit.func.is_some() {
                     "function"
                 } else {
                     "probe"
                 };
                 let text = format!("'{name}' statement is not allowed in a {place}");
-                self.error(Code::NotAllowedHere, s.span, text);
+                self.error(Code::NotAllowedHere, s.whole(), text);
             }
         }
         true
@@ -359,7 +362,7 @@ impl<'a> Checker<'a> {
         out
     }
 
-    fn unroll_count(&mut self, count: &ast::Expr) -> Option<i128> {
+    fn unroll_count(&mut self, count: &ast::Expr, whole: Span) -> Option<i128> {
         let c = self.expr(count);
         if is_unknown(&c) {
             return None;
@@ -370,7 +373,7 @@ impl<'a> Checker<'a> {
             Some(n) if n > *UNROLL.end() => "unroll maximum value is 100",
             n => return n,
         };
-        self.error(Code::BadUnroll, count.span, text);
+        self.error(Code::BadUnroll, whole, text);
         None
     }
 
@@ -401,7 +404,7 @@ impl<'a> Checker<'a> {
             _ => None,
         };
         self.scoped(|c| {
-            let id = c.declare(var, s.id, Origin::Loop, None);
+            let id = c.declare(var, var.span, s.id, Origin::Loop, None);
             if let Some(ty) = &types {
                 // Not less than what assignments in the body made of it in an earlier round, or
                 // the two would take turns for ever.
@@ -484,7 +487,7 @@ impl<'a> Checker<'a> {
             }
         };
         self.scoped(|c| {
-            let id = c.declare(var, s.id, Origin::Loop, ty.clone());
+            let id = c.declare(var, var.span, s.id, Origin::Loop, ty.clone());
             if ty.is_none() && !ok {
                 return None;
             }
@@ -497,7 +500,7 @@ impl<'a> Checker<'a> {
     // Expressions as statements.
 
     /// An expression for its effect; true if control does not go past it.
-    fn expr_stmt(&mut self, e: &ast::Expr, out: &mut Vec<Stmt>) -> bool {
+    fn expr_stmt(&mut self, e: &ast::Expr, whole: Span, out: &mut Vec<Stmt>) -> bool {
         let outer = std::mem::replace(&mut self.expn, e.expn);
         let loc = self.loc(e.span);
         let v = match &e.kind {
@@ -519,7 +522,7 @@ impl<'a> Checker<'a> {
                     || matches!(v.kind, ExprKind::IncLocal { .. } | ExprKind::IncMap { .. })
                     || matches!(&v.kind, ExprKind::Call(c) if c.builtin.name == "delete");
                 if !silent {
-                    self.warn(Code::Discarded, e.span, "Return value discarded.");
+                    self.warn(Code::Discarded, whole, "Return value discarded.");
                 }
                 v
             }

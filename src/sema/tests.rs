@@ -912,7 +912,7 @@ const DOUBTS: &[(&str, &str)] = &[
         "Expression of type: uint64 being cast to type: int64. This may cause unexpected results. Use an explicit cast to suppress this warning.",
     ),
     (
-        "begin { $a=-7; $b=2; print($a/$b); }",
+        "begin { $a=-7; $b=(int64)2; print($a/$b); }",
         "signed operands for '/' can lead to undefined behavior (cast to unsigned to silence warning)",
     ),
     (

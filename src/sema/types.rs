@@ -277,7 +277,7 @@ impl Checker<'_> {
                 return self.fail(Code::BadOperand, span, text);
             };
             let Some(f) = self.member(id, &name.name) else {
-                return self.no_field(&ty, name);
+                return self.no_field(&ty, name, span);
             };
             bits += u64::from(f.bit_offset);
             ty = f.ty;
@@ -286,7 +286,7 @@ impl Checker<'_> {
     }
 
     /// Reports an unknown member.
-    pub(super) fn no_field(&mut self, ty: &Type, name: &ast::Ident) -> Expr {
+    pub(super) fn no_field(&mut self, ty: &Type, name: &ast::Ident, span: Span) -> Expr {
         let text = format!(
             "Struct/union of type '{}' does not contain a field named '{}'",
             self.spell(ty),
@@ -297,7 +297,7 @@ impl Checker<'_> {
             _ => Vec::new(),
         };
         let names = fields.iter().map(String::as_str);
-        self.fail_name(Code::UnknownField, name.span, text, &name.name, names)
+        self.fail_name(Code::UnknownField, span, text, &name.name, names)
     }
 
     /// Names of a struct's members, those of anonymous ones included.

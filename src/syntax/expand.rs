@@ -64,10 +64,10 @@ impl<'a> Table<'a> {
                 diags.push(
                     Diagnostic::error(
                         Code::MacroRedefined,
-                        m.name.span,
+                        m.head(),
                         format!("Redefinition of macro: {}", m.name.name),
                     )
-                    .note(first.name.span, "This is the original definition."),
+                    .note(first.head(), "This is the original definition."),
                 );
                 continue;
             }
@@ -283,7 +283,7 @@ impl<'a> Expander<'a, '_> {
                 p.ident().span,
                 "This is the argument in the closest definition.",
             ),
-            None => d.note(closest.name.span, note),
+            None => d.note(closest.head(), note),
         });
     }
 

@@ -115,7 +115,7 @@ impl Merger<'_> {
     }
 
     fn import(&mut self, import: &Import, importer: &str) {
-        let at = import.path.span;
+        let at = import.span;
         let path = import.path.text();
         match self.loader.find(importer, &path) {
             Ok(Found::File(path)) => self.file(&path, at, true),

@@ -75,6 +75,7 @@ impl VisitMut for Joiner<'_> {
                 self.declare(&var);
                 b.stmts.push(Stmt {
                     span: var.span,
+                    end: var.span.hi,
                     id: self.program.new_id(),
                     expn: s.expn,
                     kind: StmtKind::Let {

@@ -1,8 +1,8 @@
 //! Programs of the language, typed as they are made.
 //!
 //! What a program prints does not depend on the machine, the time or the order of a hash map's
-//! entries. Nearly all type-check; the few that do not (a fold that overflows, say) are counted
-//! and skipped by the caller.
+//! entries. Nearly all type-check; the few that do not (a fold that overflows, say) are drawn anew
+//! by the caller.
 
 mod expr;
 mod stmt;
@@ -375,7 +375,7 @@ impl Gen {
     /// The first probe; it gives every map an element, so that all have types.
     fn first_probe(&mut self) -> Node {
         let before = self.vars.len();
-        let mut body = self.first_vars();
+        let mut body = self.first_vars_without_maps();
         for map in self.maps.clone() {
             body.push(self.first_store(&map));
         }
@@ -411,13 +411,13 @@ impl Gen {
     }
 
     /// Runs its body once, on maps of its own: when it fires relative to what BEGIN printed is
-    /// up to the machine.
+    /// up to the machine. Should the body return, the next tick ends the program.
     fn interval(&mut self) -> Node {
         let maps = std::mem::take(&mut self.maps);
         let functions = std::mem::take(&mut self.functions);
         self.map();
         let n = self.rng.between(1, 5);
-        let mut body = self.first_vars();
+        let mut body = self.first_vars_without_maps();
         let own = self.maps[0].clone();
         body.push(self.first_store(&own));
         body.extend(self.stmts(n));
@@ -431,7 +431,7 @@ impl Gen {
         Node::new(
             Kind::Stmt,
             &format!(
-                "interval:ms:1 {{\nif ({done} == 0) {{\n{done} = 1;\n{{\n#}}\nexit({code});\n}}\n}}\n"
+                "interval:ms:1 {{\nif ({done} == 1) {{ exit({code}); }}\n{done} = 1;\n{{\n#}}\nexit({code});\n}}\n"
             ),
             [body],
         )
@@ -439,6 +439,14 @@ impl Gen {
 
     fn first_vars(&mut self) -> Vec<Node> {
         (0..self.rng.between(1, 5)).map(|_| self.let_()).collect()
+    }
+
+    /// Variables whose types come from no map: the first stores take theirs from them.
+    fn first_vars_without_maps(&mut self) -> Vec<Node> {
+        let outer = std::mem::replace(&mut self.place.unordered, true);
+        let body = self.first_vars();
+        self.place.unordered = outer;
+        body
     }
 
     fn last_prints(&mut self) -> Vec<Node> {

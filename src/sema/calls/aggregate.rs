@@ -72,7 +72,7 @@ fn hist(call: &mut Call<'_, '_>) -> Option<AggKind> {
         return Some(AggKind::Hist { bits: 0 });
     }
     let v = call.value(1)?;
-    let span = call.arg_span(1);
+    let span = call.span;
     match literal_value(&v) {
         Some(n @ 0..=5) => Some(AggKind::Hist { bits: n as u8 }),
         Some(n) => {
@@ -100,7 +100,7 @@ fn lhist(call: &mut Call<'_, '_>) -> Option<AggKind> {
             Some(n) if n >= 0 => bounds[i] = n,
             _ => {
                 let text = format!("lhist: invalid {name} value (must be non-negative literal)");
-                call.fail(Code::BadArgument, call.arg_span(i + 1), text);
+                call.fail(Code::BadArgument, call.span, text);
                 ok = false;
             }
         }
@@ -142,7 +142,7 @@ fn tseries(call: &mut Call<'_, '_>) -> Option<AggKind> {
             Some(n) => numbers[i] = n,
             None => {
                 let text = format!("tseries: invalid {name} value (must be non-negative literal)");
-                call.fail(Code::LiteralRequired, call.arg_span(i + 1), text);
+                call.fail(Code::LiteralRequired, call.span, text);
                 return None;
             }
         }
@@ -171,7 +171,7 @@ fn tseries(call: &mut Call<'_, '_>) -> Option<AggKind> {
                 let text = format!(
                     "tseries() expects one of the following aggregation functions: avg, max, min, sum (\"{other}\" provided)"
                 );
-                call.fail(Code::BadArgument, call.arg_span(3), text);
+                call.fail(Code::BadArgument, call.span, text);
                 return None;
             }
         },

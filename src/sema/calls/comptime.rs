@@ -129,7 +129,7 @@ fn fail(call: &mut Call<'_, '_>) -> Option<Expr> {
     let text = call.text(0)?;
     let format = match Format::parse(&text) {
         Ok(f) => f,
-        Err(e) => return call.fail(Code::BadFormat, call.arg_span(0), e.to_string()),
+        Err(e) => return call.fail(Code::BadFormat, call.span, e.to_string()),
     };
     let mut out = String::new();
     let mut next = 1;
@@ -148,7 +148,7 @@ fn fail(call: &mut Call<'_, '_>) -> Option<Expr> {
                     (None, None) => {
                         return call.fail(
                             Code::LiteralRequired,
-                            call.arg_span(next - 1),
+                            call.span,
                             "fail() arguments need to be literals",
                         );
                     }

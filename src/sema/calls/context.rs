@@ -58,7 +58,7 @@ fn pid(call: &mut Call<'_, '_>) -> Option<Expr> {
                     None => call.text(0)?,
                 };
                 let text = format!("Invalid PID namespace mode: {word} (expects: curr_ns or init)");
-                return call.fail(Code::BadArgument, call.arg_span(0), text);
+                return call.fail(Code::BadArgument, call.span, text);
             }
         }
     }
@@ -358,7 +358,7 @@ fn reg(call: &mut Call<'_, '_>) -> Option<Expr> {
                 "'{name}' is not a valid register on this architecture ({})",
                 REGISTERS.0
             );
-            call.fail(Code::BadArgument, call.arg_span(0), text)
+            call.fail(Code::BadArgument, call.span, text)
         }
     }
 }

@@ -91,7 +91,7 @@ fn find(call: &mut Call<'_, '_>) -> Option<Expr> {
     };
     let (id, declares) = match call.c.lookup(v) {
         Some(id) => (id, false),
-        None => (call.c.assigned_var(v, e.id), true),
+        None => (call.c.assigned_var(v, e.span, e.id), true),
     };
     call.c.local(id).used = true;
     call.c.local(id).assigned = true;
@@ -108,7 +108,7 @@ fn find(call: &mut Call<'_, '_>) -> Option<Expr> {
         ty,
         loc: call.loc,
     };
-    call.c.assign_local(id, shape, e.span)?;
+    call.c.assign_local(id, shape, e.span, e.span)?;
     let args = vec![
         Arg::MapElem(map, key),
         Arg::Local(id),

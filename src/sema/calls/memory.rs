@@ -46,7 +46,7 @@ pub(super) fn rule(name: &str) -> Option<Rule> {
                     "socket_cookie() only supports pointer arguments ({} provided)",
                     call.c.spell(&sk.ty)
                 );
-                return call.fail(Code::ArgumentType, call.arg_span(0), text);
+                return call.fail(Code::ArgumentType, call.span, text);
             }
             call.make(vec![Arg::Expr(sk)], Type::U64)
         },
@@ -68,7 +68,7 @@ fn buf(call: &mut Call<'_, '_>) -> Option<Expr> {
             "buf() expects an integer, string, or array argument but saw {}",
             call.c.spell(&v.ty)
         );
-        return call.fail(Code::ArgumentType, call.arg_span(0), text);
+        return call.fail(Code::ArgumentType, call.span, text);
     }
     let max = call.c.config.max_strlen.saturating_sub(4);
     if call.len() == 1 {
@@ -77,7 +77,7 @@ fn buf(call: &mut Call<'_, '_>) -> Option<Expr> {
                 "buf() expects a length argument for non-array type {}",
                 call.c.spell(&v.ty)
             );
-            return call.fail(Code::ArgumentCount, call.arg_span(0), text);
+            return call.fail(Code::ArgumentCount, call.span, text);
         };
         let n = n.min(max);
         return call.make(vec![Arg::Expr(v), Arg::Int(i64::from(n))], Type::Buf(n));
@@ -91,7 +91,7 @@ fn buf(call: &mut Call<'_, '_>) -> Option<Expr> {
         }
         Some(n) if n < 0 => call.fail(
             Code::BadArgument,
-            call.arg_span(1),
+            call.span,
             "Builtin buf requires a non-negative literal",
         ),
         Some(n) => {
@@ -121,7 +121,7 @@ fn buf(call: &mut Call<'_, '_>) -> Option<Expr> {
 fn ntop(call: &mut Call<'_, '_>) -> Option<Expr> {
     let at = call.len() - 1;
     let v = call.value(at)?;
-    let span = call.arg_span(at);
+    let span = call.span;
     let (family, v) = match &v.ty {
         Type::Array(..) | Type::Buf(_) | Type::Str(_) => match call.c.size(&v.ty) {
             4 => (AF_INET, v),
@@ -163,7 +163,7 @@ fn pton(call: &mut Call<'_, '_>) -> Option<Expr> {
         a.octets().to_vec()
     } else {
         let text = format!("pton() expects a valid IPv4/IPv6 address, got {text}");
-        return call.fail(Code::BadArgument, call.arg_span(0), text);
+        return call.fail(Code::BadArgument, call.span, text);
     };
     Some(Expr {
         ty: Type::Array(Type::int(false, 1).into(), bytes.len() as u32),
@@ -174,7 +174,7 @@ fn pton(call: &mut Call<'_, '_>) -> Option<Expr> {
 
 fn macaddr(call: &mut Call<'_, '_>) -> Option<Expr> {
     let v = call.value(0)?;
-    let span = call.arg_span(0);
+    let span = call.span;
     if literal_text(&v).is_some() {
         return call.fail(
             Code::ArgumentType,
@@ -211,7 +211,7 @@ fn bswap(call: &mut Call<'_, '_>) -> Option<Expr> {
             "bswap() only supports integer arguments ({} provided)",
             call.c.spell(&v.ty)
         );
-        return call.fail(Code::ArgumentType, call.arg_span(0), text);
+        return call.fail(Code::ArgumentType, call.span, text);
     };
     let ty = Type::int(false, t.size);
     let v = value::cast(v, &ty);
@@ -289,7 +289,7 @@ fn tag(call: &mut Call<'_, '_>, space: AddrSpace) -> Option<Expr> {
                 call.row.name,
                 call.c.spell(other)
             );
-            return call.fail(Code::ArgumentType, call.arg_span(0), text);
+            return call.fail(Code::ArgumentType, call.span, text);
         }
     };
     Some(value::cast(v, &ty))
@@ -329,10 +329,10 @@ fn container_of(call: &mut Call<'_, '_>) -> Option<Expr> {
     }];
     let Type::Struct(id) = ty else {
         let text = format!("'{}' is not a C type.", call.c.spell(&ty));
-        return call.fail(Code::ArgumentType, call.arg_span(1), text);
+        return call.fail(Code::ArgumentType, call.span, text);
     };
     let Some(field) = call.c.member(id, member) else {
-        call.c.no_field(&ty, &path[0]);
+        call.c.no_field(&ty, &path[0], call.span);
         return None;
     };
     let offset = value::constant(i128::from(field.bit_offset / 8), Type::U64, call.loc);
@@ -365,7 +365,7 @@ fn path(call: &mut Call<'_, '_>) -> Option<Expr> {
             "path() only supports pointer or C type argument ({} provided)",
             call.c.spell(&v.ty)
         );
-        return call.fail(Code::ArgumentType, call.arg_span(0), text);
+        return call.fail(Code::ArgumentType, call.span, text);
     }
     use crate::sema::probes::Provider;
     let allowed = call.c.unit.probe.as_ref().is_none_or(|p| {

@@ -67,7 +67,7 @@ impl Checker<'_> {
         let text = format!("Unknown function: '{}'", func.name);
         let functions: Vec<&str> = self.funcs.keys().copied().collect();
         let names = builtins::all().map(|b| b.name).chain(functions);
-        self.fail_name(Code::UnknownFunction, func.span, text, &func.name, names)
+        self.fail_name(Code::UnknownFunction, span, text, &func.name, names)
     }
 
     /// A call of a row of the table.
@@ -269,7 +269,7 @@ impl<'c> Call<'c, '_> {
                     self.row.name,
                     self.c.spell(&v.ty)
                 );
-                self.c.error(Code::ArgumentType, self.arg_span(i), text);
+                self.c.error(Code::ArgumentType, self.span, text);
                 None
             }
         }
@@ -287,7 +287,7 @@ impl<'c> Call<'c, '_> {
             return Some(value::cast(v, &Type::U64));
         }
         let text = format!("{}() expects an integer or pointer argument", self.row.name);
-        self.c.error(Code::ArgumentType, self.arg_span(i), text);
+        self.c.error(Code::ArgumentType, self.span, text);
         None
     }
 
@@ -314,7 +314,7 @@ impl<'c> Call<'c, '_> {
                     self.row.name,
                     value::class(&v.ty)
                 );
-                self.c.error(Code::LiteralRequired, self.arg_span(i), text);
+                self.c.error(Code::LiteralRequired, self.span, text);
                 None
             }
         }
@@ -335,7 +335,7 @@ impl<'c> Call<'c, '_> {
             self.row.name,
             self.c.spell(&v.ty)
         );
-        self.c.error(Code::ArgumentType, self.arg_span(i), text);
+        self.c.error(Code::ArgumentType, self.span, text);
         None
     }
 }

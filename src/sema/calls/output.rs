@@ -59,7 +59,7 @@ fn print(call: &mut Call<'_, '_>) -> Option<Expr> {
             "Map type {} cannot print the value of individual keys. You must print the whole map.",
             call.c.spell(&v.ty)
         );
-        return call.fail(Code::AggregationUse, call.arg_span(0), text);
+        return call.fail(Code::AggregationUse, call.span, text);
     }
     let v = call.c.reduce(v);
     if !printable(&v) || is_args && matches!(v.kind, ExprKind::Ctx) {
@@ -69,7 +69,7 @@ fn print(call: &mut Call<'_, '_>) -> Option<Expr> {
             ty => call.c.spell(ty),
         };
         let text = format!("{ty} type passed to print() is not printable");
-        return call.fail(Code::NotPrintable, call.arg_span(0), text);
+        return call.fail(Code::NotPrintable, call.span, text);
     }
     call.c.complete(&v.ty);
     call.make(vec![Arg::Expr(v)], Type::None)
@@ -117,7 +117,7 @@ fn print_map(call: &mut Call<'_, '_>, m: &ast::MapName) -> Option<Expr> {
             _ => {
                 let what = if i == 1 { "top" } else { "div" };
                 let text = format!("Builtin print requires a non-negative literal for {what}");
-                return call.fail(Code::LiteralRequired, call.arg_span(i), text);
+                return call.fail(Code::LiteralRequired, call.span, text);
             }
         }
     }
@@ -138,7 +138,7 @@ fn format_args(call: &mut Call<'_, '_>) -> Option<Vec<Arg>> {
     let format = match Format::parse(&text) {
         Ok(f) => f,
         Err(e) => {
-            call.fail(Code::BadFormat, call.arg_span(0), e.to_string());
+            call.fail(Code::BadFormat, call.span, e.to_string());
             return None;
         }
     };
@@ -157,7 +157,7 @@ fn format_args(call: &mut Call<'_, '_>) -> Option<Vec<Arg>> {
     }
     let mut args = vec![Arg::Format(format.clone())];
     let mut ok = true;
-    for (i, (spec, v)) in format.specs().zip(values).enumerate() {
+    for (spec, v) in format.specs().zip(values) {
         let Some(v) = v else {
             ok = false;
             continue;
@@ -176,7 +176,7 @@ fn format_args(call: &mut Call<'_, '_>) -> Option<Vec<Arg>> {
                     letter(spec.conv)
                 )
             };
-            call.fail(Code::BadFormat, call.arg_span(i + 1), text);
+            call.fail(Code::BadFormat, call.span, text);
             ok = false;
         }
         call.c.complete(&v.ty);
@@ -233,7 +233,7 @@ fn join(call: &mut Call<'_, '_>) -> Option<Expr> {
             "join() only supports int or pointer arguments ({} provided)",
             call.c.spell(&v.ty)
         );
-        return call.fail(Code::ArgumentType, call.arg_span(0), text);
+        return call.fail(Code::ArgumentType, call.span, text);
     }
     let sep = if call.len() > 1 {
         call.text(1)?
@@ -287,7 +287,7 @@ fn skboutput(call: &mut Call<'_, '_>) -> Option<Expr> {
             "skboutput() expects a pointer to struct sk_buff ({} provided)",
             call.c.spell(&skb.ty)
         );
-        return call.fail(Code::ArgumentType, call.arg_span(1), text);
+        return call.fail(Code::ArgumentType, call.span, text);
     }
     let len = call.unsigned(2)?;
     let offset = call.unsigned(3)?;

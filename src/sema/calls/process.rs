@@ -41,7 +41,7 @@ fn signal(call: &mut Call<'_, '_>) -> Option<Expr> {
         return call.fail(Code::WrongProbeForBuiltin, call.span, text);
     }
     let v = call.value(0)?;
-    let span = call.arg_span(0);
+    let span = call.span;
     if let Some(name) = literal_text(&v) {
         let name = String::from_utf8_lossy(name).into_owned();
         return match names::signal_number(&name) {
@@ -80,13 +80,13 @@ fn override_(call: &mut Call<'_, '_>) -> Option<Expr> {
 fn write_user(call: &mut Call<'_, '_>) -> Option<Expr> {
     let to = call.value(0)?;
     let from = call.value(1)?;
-    for (i, v) in [&to, &from].into_iter().enumerate() {
+    for v in [&to, &from] {
         if !matches!(v.ty, Type::Ptr(..) | Type::Int(_)) {
             let text = format!(
                 "write_user() expects a pointer ({} provided)",
                 call.c.spell(&v.ty)
             );
-            return call.fail(Code::ArgumentType, call.arg_span(i), text);
+            return call.fail(Code::ArgumentType, call.span, text);
         }
     }
     let len = call.integer(2)?;

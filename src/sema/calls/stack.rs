@@ -75,7 +75,7 @@ fn stack(call: &mut Call<'_, '_>, kind: StackKind) -> Option<Expr> {
         match literal_value(&v) {
             Some(n) if n < 0 => {
                 let text = format!("{name}: invalid limit value (must be non-negative literal)");
-                return call.fail(Code::BadArgument, call.arg_span(i), text);
+                return call.fail(Code::BadArgument, call.span, text);
             }
             Some(n) if n > i128::from(MAX_LIMIT) => {
                 let text =
@@ -85,7 +85,7 @@ fn stack(call: &mut Call<'_, '_>, kind: StackKind) -> Option<Expr> {
             Some(n) => ty.limit = (n as u16).max(1),
             None => {
                 let text = format!("{name}: invalid limit value");
-                return call.fail(Code::LiteralRequired, call.arg_span(i), text);
+                return call.fail(Code::LiteralRequired, call.span, text);
             }
         }
     }

@@ -50,7 +50,7 @@ fn str(call: &mut Call<'_, '_>) -> Option<Expr> {
             "str() expects a string, integer or a pointer type as first argument ({} provided)",
             call.c.spell(&v.ty)
         );
-        return call.fail(Code::ArgumentType, call.arg_span(0), text);
+        return call.fail(Code::ArgumentType, call.span, text);
     }
     let max = call.c.config.max_strlen;
     if call.len() == 1 {
@@ -71,7 +71,7 @@ fn str(call: &mut Call<'_, '_>) -> Option<Expr> {
     };
     if n < 0 {
         let text = "Builtin str requires a non-negative literal".to_string();
-        return call.fail(Code::BadArgument, call.arg_span(1), text);
+        return call.fail(Code::BadArgument, call.span, text);
     }
     let cap = if n + 1 > i128::from(max) {
         let text = format!(
@@ -106,7 +106,7 @@ fn strncmp(call: &mut Call<'_, '_>) -> Option<Expr> {
         Some(n) if n >= 0 => call.make(vec![Arg::Expr(a), Arg::Expr(b), Arg::Int(n)], Type::U64),
         _ => call.fail(
             Code::LiteralRequired,
-            call.arg_span(2),
+            call.span,
             "Builtin strncmp requires a non-negative literal",
         ),
     }

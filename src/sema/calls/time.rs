@@ -34,7 +34,7 @@ fn nsecs(call: &mut Call<'_, '_>) -> Option<Expr> {
             "sw_tai" => SW_TAI,
             _ => {
                 let text = format!("Invalid timestamp mode: {word}");
-                return call.fail(Code::BadArgument, call.arg_span(0), text);
+                return call.fail(Code::BadArgument, call.span, text);
             }
         };
     }
@@ -65,7 +65,7 @@ fn clock_of(e: &Expr) -> i64 {
 fn strftime(call: &mut Call<'_, '_>) -> Option<Expr> {
     let format = call.text(0);
     let time = call.integer(1)?;
-    let span = call.arg_span(1);
+    let span = call.span;
     if literal_value(&time).is_some_and(|n| n < 0) {
         return call.fail(
             Code::BadArgument,

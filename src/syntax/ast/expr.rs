@@ -36,14 +36,26 @@ pub struct MapName {
 pub struct Expr {
     /// Which.
     pub kind: ExprKind,
-    /// Its place, grouping parentheses included.
+    /// Its place as messages show it: no grouping parentheses, and of a cast only the type.
     pub span: Span,
+    /// Where its text ends, closing parentheses and the operand of a cast included.
+    pub end: u32,
     /// Its number.
     pub id: NodeId,
     /// The macro expansion it came from; the arguments of a macro keep their own.
     pub expn: ExpnId,
     /// Number of grouping parentheses around it; they mean nothing after parsing.
     pub parens: u16,
+}
+
+impl Expr {
+    /// Its place up to where its text ends.
+    pub fn whole(&self) -> Span {
+        Span {
+            hi: self.end,
+            ..self.span
+        }
+    }
 }
 
 /// The expressions.
@@ -152,8 +164,6 @@ pub enum ExprKind {
         base: Box<Expr>,
         /// The element, from 0.
         index: u64,
-        /// Place of the number.
-        index_span: Span,
     },
     /// `e[i, …]`; at least one index.
     Index {

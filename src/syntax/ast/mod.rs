@@ -238,6 +238,13 @@ pub struct Macro {
     pub span: Span,
 }
 
+impl Macro {
+    /// `macro name`, its place in messages.
+    pub fn head(&self) -> Span {
+        self.span.to_end_of(self.name.span)
+    }
+}
+
 /// A parameter of a macro.
 #[derive(Clone, Debug, PartialEq)]
 pub enum MacroParam {

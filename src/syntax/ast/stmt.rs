@@ -22,10 +22,22 @@ pub struct Stmt {
     pub kind: StmtKind,
     /// The statement without its `;`.
     pub span: Span,
+    /// Where it ends with its `;`.
+    pub end: u32,
     /// Its number.
     pub id: NodeId,
     /// The macro expansion it came from.
     pub expn: ExpnId,
+}
+
+impl Stmt {
+    /// Its place with the `;`.
+    pub fn whole(&self) -> Span {
+        Span {
+            hi: self.end,
+            ..self.span
+        }
+    }
 }
 
 /// The statements.

@@ -68,7 +68,7 @@ impl Builder<'_> {
             let mut result = conds.pop()??;
             while let (Some(middle), Some(cond)) = (middles.pop(), conds.pop()) {
                 let (middle, cond) = (middle?, cond?);
-                let span = cond.span.to(result.span);
+                let span = cond.span.to(result.whole());
                 let (cond, els) = (Box::new(cond), Box::new(result));
                 let kind = match middle {
                     Some(then) => ExprKind::Ternary {
@@ -142,7 +142,7 @@ impl Builder<'_> {
     fn fold(&mut self, operands: &mut Vec<Expr>, operators: &mut Vec<(BinOp, Span)>) -> Option<()> {
         let (op, op_span) = operators.pop()?;
         let (rhs, lhs) = (operands.pop()?, operands.pop()?);
-        let span = lhs.span.to(rhs.span);
+        let span = lhs.span.to(rhs.whole());
         let kind = ExprKind::Binary {
             op,
             op_span,
@@ -177,8 +177,12 @@ impl Builder<'_> {
                     Rule::step_op => Prefix::Step(k.as_str() == "++", span),
                     Rule::kw_comptime => Prefix::Comptime(span),
                     Rule::cast => {
-                        let start = Span::new(b.file, span.lo as usize, span.lo as usize + 1);
-                        Prefix::Cast(b.cast_type(k)?, start)
+                        let text = k.as_str().trim_end();
+                        let paren = Span {
+                            hi: span.lo + text.len() as u32,
+                            ..span
+                        };
+                        Prefix::Cast(b.cast_type(k)?, paren)
                     }
                     _ => {
                         b.missing(&k);
@@ -209,7 +213,8 @@ impl Builder<'_> {
     }
 
     fn prefix(&mut self, prefix: Prefix, e: Expr) -> Option<Expr> {
-        let end = e.span;
+        let end = e.whole();
+        let cast = matches!(prefix, Prefix::Cast(..));
         let (kind, start) = match prefix {
             Prefix::Op(op, span) => (
                 ExprKind::Unary {
@@ -237,7 +242,11 @@ impl Builder<'_> {
             ),
             Prefix::Comptime(span) => (ExprKind::Comptime(Box::new(e)), span),
         };
-        Some(self.expr_node(kind, start.to(end)))
+        let mut e = self.expr_node(kind, start.to(end));
+        if cast {
+            e.span = start;
+        }
+        Some(e)
     }
 
     fn step(&mut self, inc: bool, prefix: bool, target: Expr, op: Span) -> Option<ExprKind> {
@@ -247,7 +256,7 @@ impl Builder<'_> {
         ) {
             self.push(
                 Code::BadAssignTarget,
-                target.span.to(op),
+                op,
                 "increment/decrement requires a variable or map",
             );
             return None;
@@ -306,16 +315,12 @@ impl Builder<'_> {
                 arrow,
             }),
             Rule::number => {
-                let index_span = self.span(&k);
+                let span = self.span(&k);
                 let Ok(index) = k.as_str().parse() else {
-                    self.push(Code::BadInteger, index_span, "tuple index is too large");
+                    self.push(Code::BadInteger, span, "tuple index is too large");
                     return None;
                 };
-                Some(ExprKind::TupleField {
-                    base,
-                    index,
-                    index_span,
-                })
+                Some(ExprKind::TupleField { base, index })
             }
             _ => {
                 self.missing(&k);
@@ -475,7 +480,7 @@ impl Builder<'_> {
         }
         let mut e = all.pop()?;
         e.parens = e.parens.saturating_add(1);
-        e.span = span;
+        e.end = span.hi;
         Some(e)
     }
 
@@ -484,12 +489,13 @@ impl Builder<'_> {
         let mut names = std::collections::HashSet::new();
         let mut ok = true;
         for k in kids(p) {
+            let field = self.span(&k);
             let mut parts = kids(k);
             let name = self.ident(&parts.next()?);
             let value = parts.next().and_then(|v| self.value(v));
             if !names.insert(name.name.clone()) {
                 let message = format!("Named argument list already contains name: {}", name.name);
-                self.push(Code::DuplicateField, name.span, message);
+                self.push(Code::DuplicateField, field, message);
                 ok = false;
             }
             match value {
@@ -602,8 +608,10 @@ impl Builder<'_> {
     pub(super) fn int(&mut self, p: &P<'_>) -> Option<u64> {
         match literal::int(p.as_str()) {
             Ok(n) => Some(n),
-            Err(message) => {
-                self.push(Code::BadInteger, self.span(p), message);
+            Err((range, message)) => {
+                let lo = p.as_span().start();
+                let at = Span::new(self.file, lo + range.start, lo + range.end);
+                self.push(Code::BadInteger, at, message);
                 None
             }
         }

@@ -4,8 +4,28 @@
 
 use std::ops::Range;
 
-/// Value of an integer literal, durations in nanoseconds.
-pub(crate) fn int(text: &str) -> Result<u64, String> {
+/// Value of an integer literal, durations in nanoseconds; or which bytes are wrong, and how.
+pub(crate) fn int(text: &str) -> Result<u64, (Range<usize>, String)> {
+    integer(text).map_err(|message| {
+        let suffix = message
+            .strip_prefix("invalid integer suffix '")
+            .map(|s| s.len() - 1);
+        let start = match suffix {
+            Some(n) => text.len() - n,
+            None if message == TRAILING => text.rfind('_').unwrap_or(0),
+            None => 0,
+        };
+        let end = match suffix {
+            None if message == TRAILING => start + 1,
+            _ => text.len(),
+        };
+        (start..end, message)
+    })
+}
+
+const TRAILING: &str = "trailing underscore in integer literal";
+
+fn integer(text: &str) -> Result<u64, String> {
     let trailing = || format!("invalid trailing bytes: {text}");
     let overflow = || format!("overflow error, maximum value is {}: {text}", u64::MAX);
     let bytes = text.as_bytes();
@@ -24,7 +44,7 @@ pub(crate) fn int(text: &str) -> Result<u64, String> {
         return Err(format!("invalid integer: {text}"));
     }
     if digits.ends_with('_') {
-        return Err("trailing underscore in integer literal".into());
+        return Err(TRAILING.into());
     }
     if radix == 16 && digits.starts_with('_') {
         return Err(trailing());
@@ -44,7 +64,7 @@ pub(crate) fn int(text: &str) -> Result<u64, String> {
             ));
         }
         if exponent[..end].ends_with('_') {
-            return Err("trailing underscore in integer literal".into());
+            return Err(TRAILING.into());
         }
         value = number(&exponent[..end], 10)
             .and_then(|e| u32::try_from(e).ok())
@@ -90,15 +110,18 @@ pub(crate) fn string(text: &str) -> Result<Vec<u8>, Vec<StringError>> {
     while let Some(at) = rest.find('\\') {
         out.extend_from_slice(&rest.as_bytes()[..at]);
         let escape = &rest[at..];
-        let len = escape_len(escape);
-        match unescape(&escape[..len]) {
+        let whole = escape_len(escape);
+        match unescape(&escape[..whole]) {
             Ok(byte) => out.push(byte),
             Err(message) => {
                 let start = text.len() - 1 - escape.len();
+                // Of an unknown one, the character; of a number, all of it.
+                let start = start + usize::from(message.starts_with("invalid escape"));
+                let len = whole - usize::from(message.starts_with("invalid escape"));
                 errors.push((start..start + len, message));
             }
         }
-        rest = &escape[len..];
+        rest = &escape[whole..];
     }
     out.extend_from_slice(rest.as_bytes());
     if errors.is_empty() {
@@ -183,7 +206,11 @@ mod tests {
                 "overflow error, maximum value is 18446744073709551615: 999999999999d",
             ),
         ] {
-            assert_eq!(int(text), Err(message.to_owned()), "{text}");
+            assert_eq!(
+                int(text).map_err(|e| e.1),
+                Err(message.to_owned()),
+                "{text}"
+            );
         }
     }
 
@@ -194,7 +221,7 @@ mod tests {
         assert_eq!(
             string(r#""a\q\777\x""#),
             Err(vec![
-                (2..4, "invalid escape character '\\q'".into()),
+                (3..4, "invalid escape character '\\q'".into()),
                 (4..8, "octal escape sequence out of range '\\777'".into()),
                 (8..10, "invalid hex escape sequence".into()),
             ])

@@ -193,6 +193,7 @@ impl Builder<'_> {
     fn expr_node(&mut self, kind: ExprKind, span: Span) -> Expr {
         Expr {
             kind,
+            end: span.hi,
             span,
             id: self.id(),
             expn: ExpnId::ROOT,

@@ -19,25 +19,26 @@ impl Builder<'_> {
                     self.c_def(p, program);
                 }
                 Rule::config => {
-                    self.misplaced(program, span, "config");
+                    let head = self.keyword(span, "config");
+                    self.misplaced(program, head, "config");
                     if program.config.is_some() {
-                        self.push(Code::DuplicateConfig, span, "duplicate config block");
+                        self.push(Code::DuplicateConfig, head, "duplicate config block");
                     }
                     let config = self.config(p);
                     program.config.get_or_insert(config);
                 }
                 Rule::import => {
-                    self.misplaced(program, span, "root imports");
+                    let head = self.keyword(span, "import");
+                    self.misplaced(program, head, "root imports");
                     program.imports.extend(self.import(p));
                 }
                 Rule::macro_def => program.items.extend(self.macro_def(p).map(Item::Macro)),
                 Rule::subprog => program.items.extend(self.subprog(p).map(Item::Subprog)),
                 Rule::map_decl => program.items.extend(self.map_decl(p).map(Item::MapDecl)),
                 Rule::bad_let_root => {
-                    let end = p.as_str().trim_end().len();
                     self.structural(Diagnostic::error(
                         Code::Misplaced,
-                        Span::new(self.file, span.lo as usize, span.lo as usize + end),
+                        self.keyword(span, "let"),
                         "syntax: root-level let statements need to be map declarations, \
                          e.g. let @a = hash(2);",
                     ));
@@ -46,6 +47,14 @@ impl Builder<'_> {
                 Rule::root_junk => self.root_junk(&p),
                 _ => {}
             }
+        }
+    }
+
+    /// The first word of what stands at `span`.
+    fn keyword(&self, span: Span, word: &str) -> Span {
+        Span {
+            hi: span.lo + word.len() as u32,
+            ..span
         }
     }
 
@@ -141,7 +150,7 @@ impl Builder<'_> {
     }
 
     pub(super) fn import(&mut self, p: P<'_>) -> Option<Import> {
-        let start = self.span(&p);
+        let start = self.trimmed(&p);
         let mut path = None;
         for k in kids(p) {
             match k.as_rule() {
@@ -153,7 +162,7 @@ impl Builder<'_> {
         }
         let path = path?;
         Some(Import {
-            span: Span::new(start.file, start.lo as usize, path.span.hi as usize),
+            span: start.to_end_of(path.span),
             path,
         })
     }

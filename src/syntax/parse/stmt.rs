@@ -15,10 +15,12 @@ impl Builder<'_> {
         let mut last: Option<Expr> = None;
         for k in kids(p) {
             if let Some(e) = last.take() {
-                stmts.push(self.stmt_node(e.span, StmtKind::Expr(e)));
+                let span = e.whole();
+                stmts.push(self.stmt_node(span, span.hi, StmtKind::Expr(e)));
             }
             let rule = k.as_rule();
             let start = self.span(&k);
+            let end = start.lo + k.as_str().trim_end().len() as u32;
             match rule {
                 Rule::empty => {}
                 Rule::missing_rbrace => self.missing(&k),
@@ -26,12 +28,12 @@ impl Builder<'_> {
                 Rule::block_stmt => last = kids(k).next().and_then(|e| self.primary(e)),
                 Rule::expr_stmt => match self.expr_stmt(k) {
                     Some((StmtKind::Expr(e), _, false)) => last = Some(e),
-                    Some((kind, span, _)) => stmts.push(self.stmt_node(span, kind)),
+                    Some((kind, span, _)) => stmts.push(self.stmt_node(span, end, kind)),
                     None => {}
                 },
                 _ => {
                     if let Some((kind, hi)) = self.statement(k) {
-                        stmts.push(self.stmt_node(Span { hi, ..start }, kind));
+                        stmts.push(self.stmt_node(Span { hi, ..start }, end, kind));
                     }
                 }
             }
@@ -43,10 +45,11 @@ impl Builder<'_> {
         }
     }
 
-    fn stmt_node(&mut self, span: Span, kind: StmtKind) -> Stmt {
+    fn stmt_node(&mut self, span: Span, end: u32, kind: StmtKind) -> Stmt {
         Stmt {
             kind,
             span,
+            end: end.max(span.hi),
             id: self.id(),
             expn: ExpnId::ROOT,
         }
@@ -95,7 +98,7 @@ impl Builder<'_> {
                 },
                 Rule::expr => match self.expr(k) {
                     Some(e) => {
-                        parts.hi = e.span.hi;
+                        parts.hi = e.end;
                         parts.expr = Some(e);
                     }
                     None => ok = false,
@@ -236,12 +239,12 @@ impl Builder<'_> {
         }
         let first = first?;
         let Some((op, op_span)) = assign else {
-            let span = first.span;
+            let span = first.whole();
             return Some((StmtKind::Expr(first), span, ended));
         };
-        self.assignable(&first)?;
         let value = value?;
-        let span = first.span.to(value.span);
+        let span = first.span.to(value.whole());
+        self.assignable(&first, span)?;
         let kind = StmtKind::Assign {
             target: first,
             op,
@@ -251,13 +254,13 @@ impl Builder<'_> {
         Some((kind, span, ended))
     }
 
-    fn assignable(&mut self, target: &Expr) -> Option<()> {
+    fn assignable(&mut self, target: &Expr, whole: Span) -> Option<()> {
         match target.kind {
             ExprKind::Var(_) | ExprKind::Map(_) | ExprKind::MapElem { .. } => Some(()),
             ExprKind::TupleField { .. } | ExprKind::Field { .. } => {
                 self.push(
                     Code::ImmutableTuple,
-                    target.span,
+                    whole,
                     "Tuples and records are immutable once created. Consider creating a new \
                      value and assigning it instead.",
                 );

@@ -311,16 +311,16 @@ fn one_mistake_one_message() {
         ("begin { for $i : 5 { } }", "1:18-19 expected map or range"),
         (
             "begin { 5++ }",
-            "1:9-12 increment/decrement requires a variable or map",
+            "1:10-12 increment/decrement requires a variable or map",
         ),
         ("begin { pid = 1 }", "1:9-12 invalid assignment target"),
         (
             "begin { $t.0 = 1 }",
-            "1:9-13 Tuples and records are immutable once created. Consider creating a new value and assigning it instead.",
+            "1:9-17 Tuples and records are immutable once created. Consider creating a new value and assigning it instead.",
         ),
         (
             "begin { (a=1, a=2) }",
-            "1:15-16 Named argument list already contains name: a",
+            "1:15-18 Named argument list already contains name: a",
         ),
         ("begin { 0b11 }", "1:9-13 invalid integer suffix 'b11'"),
         (
@@ -333,19 +333,19 @@ fn one_mistake_one_message() {
         ),
         (
             "begin { } config = { }",
-            "1:11-23 config must appear before probes and functions",
+            "1:11-17 config must appear before probes and functions",
         ),
         (
             "begin { } import \"a\";",
-            "1:11-22 root imports must appear before probes and functions",
+            "1:11-17 root imports must appear before probes and functions",
         ),
         (
             "config = { } config = { } begin { }",
-            "1:14-26 duplicate config block",
+            "1:14-20 duplicate config block",
         ),
         (
             "let $a = 1; begin { }",
-            "1:1-12 root-level let statements need to be map declarations, e.g. let @a = hash(2);",
+            "1:1-4 root-level let statements need to be map declarations, e.g. let @a = hash(2);",
         ),
         ("begin { } /* x", "1:11-13 unterminated comment"),
         (
@@ -409,7 +409,7 @@ fn hints_tell_what_to_do() {
 fn several_mistakes_are_found() {
     assert_eq!(
         errors("begin {\n  print(1\n  $x = ;\n  print(2);\n}\nend { 0b1; }\n"),
-        ["3:3-5 expected ')'", "6:7-10 invalid integer suffix 'b1'",]
+        ["3:3-5 expected ')'", "6:8-10 invalid integer suffix 'b1'",]
     );
     let p = parsed("begin { $x = ; print(2); }\nend { 1 1; }\ninterval:s:1 { }");
     assert_eq!(p.diags.len(), 2);

@@ -172,8 +172,11 @@ impl Gen {
             return v;
         }
         let of = self.enums[e].clone();
-        if depth > 0 && self.rng.one_in(4) {
-            let value = self.int_var();
+        // A literal must be the number of a variant.
+        if depth > 0
+            && self.rng.one_in(4)
+            && let Some(value) = self.read(&Ty::Int)
+        {
             return expr(&format!("(enum {})(#)", of.name), [value]);
         }
         leaf(self.rng.pick(&of.variants))
@@ -335,7 +338,7 @@ impl Gen {
             "<<" | ">>" => match self.rng.below(3) {
                 0 => {
                     let v = self.int_var();
-                    expr("((#) & 63)", [v])
+                    expr("(# & 63)", [v])
                 }
                 1 => {
                     let v = self.int_var();
@@ -345,8 +348,15 @@ impl Gen {
             },
             "/" | "%" => match self.rng.below(3) {
                 0 => leaf(self.rng.between(1, 20).to_string()),
-                1 => self.int_var(),
-                _ => self.int(d),
+                1 => self.read(&Ty::Int).unwrap_or_else(|| leaf("7")),
+                _ => {
+                    // Never a zero that folding sees.
+                    let (v, b) = (self.read(&Ty::Int), self.int(d));
+                    match v {
+                        Some(v) => expr("(# | #)", [v, b]),
+                        None => leaf("3"),
+                    }
+                }
             },
             _ => self.int(d),
         };
@@ -585,11 +595,11 @@ impl Gen {
                 5 => return self.part(&Ty::Str, d),
                 6 => {
                     let n = self.int(d);
-                    return expr("strerror((int32)((#) & 127))", [n]);
+                    return expr("strerror((int32)(# & 127))", [n]);
                 }
                 7 => {
                     let n = self.int(d);
-                    return expr("signal_name((int32)((#) & 63))", [n]);
+                    return expr("signal_name((int32)(# & 63))", [n]);
                 }
                 8..12 => {
                     if let Some(v) = self.read(&Ty::Str) {

@@ -282,11 +282,11 @@ impl Gen {
                 .replace("-0", "0"),
             2 => {
                 let v = self.int_var();
-                return self.looped(name, n, "for (% : 0..((#) & 3)) #", Some(v));
+                return self.looped(name, n, "for (% : 0..(# & 3)) #", Some(v));
             }
             3 => {
                 let v = self.int_var();
-                let template = format!("for (% : ((#) & 3)..{}) #", n.max(3));
+                let template = format!("for (% : (# & 3)..{}) #", n.max(3));
                 return self.looped(name, n.max(3), &template, Some(v));
             }
             _ => format!("0..{n}"),
