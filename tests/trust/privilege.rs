@@ -5,7 +5,7 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use crate::kernel::usable;
-use crate::run::{program, rtrace, threads};
+use crate::run::{plain, program, rtrace, threads};
 use crate::safe::signal;
 
 /// rtrace as user 65534 with these capabilities and no others; the copy is where that user may
@@ -15,7 +15,9 @@ fn as_nobody(test: &str, caps: &str, args: &[&str]) -> Option<(String, String, O
     std::fs::create_dir_all(&dir).unwrap();
     let copy = dir.join("rtrace");
     std::fs::copy(env!("CARGO_BIN_EXE_rtrace"), &copy).unwrap();
-    let out = Command::new("setpriv")
+    let mut setpriv = Command::new("setpriv");
+    plain(&mut setpriv);
+    let out = setpriv
         .args(["--reuid", "65534", "--regid", "65534", "--clear-groups"])
         .args(["--inh-caps", &format!("-all{caps}")])
         .args(["--bounding-set", &format!("-all{caps}")])

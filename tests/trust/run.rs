@@ -15,13 +15,20 @@ pub struct Done {
 /// The command, ready for its arguments.
 pub fn rtrace() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_rtrace"));
+    command.stdin(Stdio::null());
+    plain(&mut command);
     command
-        .stdin(Stdio::null())
-        .env_remove("BPFTRACE_COLOR")
-        .env_remove("BPFTRACE_MAX_MAP_KEYS")
-        // For the tests; rtrace takes such names for its configuration.
-        .env_remove("RTRACE_KILLS");
-    command
+}
+
+/// Takes away what would configure rtrace, and what is for the tests: rtrace takes such names for
+/// its configuration too.
+pub fn plain(command: &mut Command) {
+    for (name, _) in std::env::vars_os() {
+        let text = name.to_string_lossy();
+        if text.starts_with("RTRACE_") || text.starts_with("BPFTRACE_") {
+            command.env_remove(&name);
+        }
+    }
 }
 
 /// Runs it to its end.

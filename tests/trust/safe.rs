@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use crate::accounted::counted;
 use crate::kernel::usable;
-use crate::run::{rtrace, run, threads};
+use crate::run::{plain, rtrace, run, threads};
 
 #[test]
 fn a_reader_that_goes_away_is_a_quiet_end() {
@@ -106,14 +106,12 @@ pub fn on_terminal(args: &[&str]) -> Option<String> {
         .chain(args)
         .map(|a| format!("'{}'", a.replace('\'', "'\\''")))
         .collect();
-    let out = Command::new("script")
+    let mut script = Command::new("script");
+    script
         .args(["-qec", &quoted.join(" "), "/dev/null"])
-        .env("NO_COLOR", "1")
-        .env_remove("RTRACE_KILLS")
-        .env_remove("BPFTRACE_COLOR")
-        .stdin(Stdio::null())
-        .output();
-    match out {
+        .stdin(Stdio::null());
+    plain(&mut script);
+    match script.env("NO_COLOR", "1").output() {
         Ok(out) => Some(String::from_utf8_lossy(&out.stdout).into_owned()),
         Err(e) => {
             eprintln!("skipped: script(1) is not there: {e}");
