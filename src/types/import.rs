@@ -193,6 +193,8 @@ impl Importer {
                     new
                 }))
             }
+            // Other sizes are no numbers; BTF that others wrote may say anything.
+            CType::Enum { size, .. } if !matches!(size, 1 | 2 | 4 | 8) => bytes(size),
             CType::Enum { name, size, signed } => {
                 let known = self.enums.borrow().get(&(source, id)).copied();
                 Type::Enum(known.unwrap_or_else(|| {
