@@ -39,11 +39,25 @@ fn map_exists(name: &str) -> bool {
     }
 }
 
-/// Numbers that differ from run to run; the seed is printed.
-struct Random(u64);
+/// How often rtrace is to be killed.
+pub fn kills() -> u32 {
+    let kills = std::env::var("RTRACE_KILLS").ok();
+    kills.and_then(|n| n.parse().ok()).unwrap_or(20)
+}
+
+/// Numbers that differ from run to run.
+pub struct Random(u64);
 
 impl Random {
-    fn below(&mut self, n: u64) -> u64 {
+    /// With its seed, which is printed too.
+    pub fn seeded() -> (Self, u64) {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
+        let seed = now.as_nanos() as u64 | 1;
+        eprintln!("seed {seed}");
+        (Self(seed), seed)
+    }
+
+    pub fn below(&mut self, n: u64) -> u64 {
         self.0 ^= self.0 << 13;
         self.0 ^= self.0 >> 7;
         self.0 ^= self.0 << 17;
@@ -57,12 +71,8 @@ fn nothing_is_left_of_who_was_killed() {
         return;
     }
     let Some(target) = threads() else { return };
-    let kills = std::env::var("RTRACE_KILLS").ok();
-    let kills: u32 = kills.and_then(|n| n.parse().ok()).unwrap_or(20);
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
-    let seed = now.as_nanos() as u64 | 1;
-    eprintln!("seed {seed}");
-    let mut random = Random(seed);
+    let kills = kills();
+    let (mut random, seed) = Random::seeded();
     let name = format!("k{}", std::process::id());
     let script = format!(
         "begin {{ @{name} = 0; }} uprobe:{0}:tick {{ @{name}++; }} uretprobe:{0}:tick {{ @{name}++; }} \

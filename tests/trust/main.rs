@@ -4,6 +4,7 @@
 //! not to be had.
 
 mod accounted;
+mod breakpoints;
 mod differential;
 mod exact;
 mod explained;

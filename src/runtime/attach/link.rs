@@ -5,7 +5,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use libbpf_sys as lib;
 
 use crate::error::Result;
-use crate::runtime::sys::process::{self, Slow};
+use crate::runtime::sys::release::{self, Slow};
 use crate::runtime::sys::{bpf, perf};
 
 /// One or more attach points that are attached. Dropping it detaches and waits for the kernel.
@@ -114,16 +114,17 @@ pub fn detach(links: Vec<Link>, release: Release) {
     if slow.perf.is_empty() && slow.others.is_empty() {
         return;
     }
-    let slow = match (release, Placeholders::load()) {
-        (Release::InBackground, Ok(placeholders)) => {
-            match process::close_in_copy(slow, |event| placeholders.take(event)) {
-                Ok(()) => return,
-                Err(slow) => slow,
-            }
-        }
-        _ => slow,
+    let wait = release == Release::Wait;
+    let off = match (wait || slow.perf.is_empty()).then_some(()) {
+        Some(()) => None,
+        None => Placeholders::load().ok(),
     };
-    slow.close();
+    // Without placeholders nothing can be said of an event before the kernel is done.
+    let wait = wait || (off.is_none() && !slow.perf.is_empty());
+    let is_off = |event: BorrowedFd<'_>| off.as_ref().is_none_or(|p| p.take(event));
+    if let Err(slow) = release::release(slow, wait, is_off) {
+        slow.close();
+    }
 }
 
 /// Programs that do nothing, by which one sees whether an event still has its program: the

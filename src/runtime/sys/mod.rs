@@ -1,18 +1,20 @@
 //! The kernel seam: every system call of the runtime, and the only unsafe code in it.
 //!
 //! One file per family: [`bpf`] (maps, programs, links), [`perf`] (perf events), [`mem`] (shared
-//! mappings), [`wait`] (epoll, signals, processes as descriptors), [`process`] (fork, ptrace,
-//! capabilities). Functions take and return plain values and owned descriptors; they add no
+//! mappings), [`wait`] (epoll, signals, processes as descriptors), [`process`] (ptrace,
+//! capabilities), [`release`] and [`aside`] (what must not be cut short by SIGKILL). Functions take and return plain values and owned descriptors; they add no
 //! policy and no retries except after EINTR.
 //!
 //! Every call passes through [`call`], where unit tests make it fail: see [`fake`].
 
+mod aside;
 pub mod bpf;
 #[cfg(test)]
 pub mod fake;
 pub mod mem;
 pub mod perf;
 pub mod process;
+pub mod release;
 pub mod tty;
 pub mod wait;
 

@@ -47,7 +47,7 @@ pub fn open(event: Event, scope: Scope) -> Result<OwnedFd> {
     let mut attr = new_attr(event.ty, event.config);
     attr.__bindgen_anon_1.sample_period = event.period;
     // SAFETY: this event type has no pointers in its attributes.
-    unsafe { open_attr(attr, scope) }
+    unsafe { open_attr(attr, scope, here) }
 }
 
 /// Opens a hardware breakpoint on `len` bytes at `addr`; `mode` is made of `HW_BREAKPOINT_*`.
@@ -58,7 +58,7 @@ pub fn open_breakpoint(addr: u64, len: u8, mode: u32, scope: Scope) -> Result<Ow
     attr.__bindgen_anon_4.bp_len = u64::from(len);
     attr.__bindgen_anon_1.sample_period = 1;
     // SAFETY: the address is a number to watch, it is not read through.
-    unsafe { open_attr(attr, scope) }
+    unsafe { open_attr(attr, scope, here) }
 }
 
 /// Opens a tracepoint by its id in tracefs.
@@ -66,7 +66,7 @@ pub fn open_tracepoint(id: u64, scope: Scope) -> Result<OwnedFd> {
     let mut attr = new_attr(uapi::perf_type_id::PERF_TYPE_TRACEPOINT as u32, id);
     attr.__bindgen_anon_1.sample_period = 1;
     // SAFETY: this event type has no pointers in its attributes.
-    unsafe { open_attr(attr, scope) }
+    unsafe { open_attr(attr, scope, here) }
 }
 
 /// Opens a probe on the instruction at file offset `offset` of `path`, at the function's
@@ -90,7 +90,7 @@ pub fn open_uprobe(
     attr.__bindgen_anon_4.probe_offset = offset;
     attr.__bindgen_anon_1.sample_period = 1;
     // SAFETY: `path` outlives the call and the kernel copies it.
-    unsafe { open_attr(attr, scope) }
+    unsafe { open_attr(attr, scope, aside) }
 }
 
 /// Opens a probe `offset` bytes into the kernel function `symbol`, or at address `offset`
@@ -102,7 +102,7 @@ pub fn open_kprobe(symbol: Option<&CStr>, offset: u64, ret: bool, scope: Scope) 
     attr.__bindgen_anon_4.probe_offset = offset;
     attr.__bindgen_anon_1.sample_period = 1;
     // SAFETY: `symbol` outlives the call and the kernel copies it.
-    unsafe { open_attr(attr, scope) }
+    unsafe { open_attr(attr, scope, here) }
 }
 
 /// Bytes that may wait in the ring of [`open_task_events`] before its reader is woken.
@@ -141,7 +141,7 @@ pub fn open_task_events(cpu: u32) -> Result<OwnedFd> {
     attr.__bindgen_anon_2.wakeup_watermark = TASK_WATERMARK;
     attr.set_disabled(0);
     // SAFETY: this event type has no pointers in its attributes.
-    unsafe { open_attr(attr, Scope::Cpu(cpu)) }
+    unsafe { open_attr(attr, Scope::Cpu(cpu), here) }
 }
 
 /// Whether the kernel has the perf event source `name` (`kprobe`, `uprobe`).
@@ -213,9 +213,23 @@ fn new_attr(ty: u32, config: u64) -> uapi::perf_event_attr {
     attr
 }
 
+/// Makes a call in this process.
+fn here(f: &dyn Fn() -> i64) -> i64 {
+    f()
+}
+
+/// Makes a call that SIGKILL must not cut short.
+fn aside(f: &dyn Fn() -> i64) -> i64 {
+    super::aside::aside(f)
+}
+
 /// # Safety
 /// Pointers in `attr` must be valid for the call.
-unsafe fn open_attr(mut attr: uapi::perf_event_attr, scope: Scope) -> Result<OwnedFd> {
+unsafe fn open_attr(
+    mut attr: uapi::perf_event_attr,
+    scope: Scope,
+    make: fn(&dyn Fn() -> i64) -> i64,
+) -> Result<OwnedFd> {
     if let Scope::ThreadAndNew(_) = scope {
         attr.set_inherit(1);
         attr.set_inherit_thread(1);
@@ -223,7 +237,7 @@ unsafe fn open_attr(mut attr: uapi::perf_event_attr, scope: Scope) -> Result<Own
     let (pid, cpu) = scope.pid_cpu();
     let (group, flags) = (-1, u64::from(uapi::PERF_FLAG_FD_CLOEXEC));
     // SAFETY: `attr` lives through the call; the caller vouches for what it points to.
-    call_fd("perf_event_open", || unsafe {
-        libc::syscall(libc::SYS_perf_event_open, &attr, pid, cpu, group, flags)
+    call_fd("perf_event_open", || {
+        make(&|| unsafe { libc::syscall(libc::SYS_perf_event_open, &attr, pid, cpu, group, flags) })
     })
 }

@@ -1,10 +1,7 @@
-//! Processes: starting one that waits at its first instruction, signals, capabilities, and the
-//! copy that takes over slow clean-up.
+//! Processes: starting one that waits at its first instruction, signals, capabilities.
 
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, ExitStatus};
-use std::time::{Duration, Instant};
 
 use super::{call, retry};
 use crate::error::{Error, Result};
@@ -164,127 +161,6 @@ pub fn exit_code(status: ExitStatus) -> i32 {
         .code()
         .or_else(|| status.signal().map(|s| 128 + s))
         .unwrap_or(0)
-}
-
-/// Descriptors whose closing makes the kernel wait.
-#[derive(Debug, Default)]
-pub struct Slow {
-    /// BPF links on perf events, and the events: 40 ms for a link, up to 300 ms for an event.
-    pub perf: Vec<(OwnedFd, OwnedFd)>,
-    /// Other links: what they do is over when closing returns.
-    pub others: Vec<OwnedFd>,
-}
-
-/// Closes everything in a forked copy of the process, where it is the copy and not we who waits
-/// for the kernel. Returns once the `others` are closed and `off` says so of each event: the
-/// program of its link is gone then, while the kernel still waits for whoever may be running it.
-///
-/// The copy keeps nothing else open: nobody who waits for our output to end waits for it.
-///
-/// # Errors
-/// No process or no descriptors are to be had; then everything comes back, open.
-pub fn close_in_copy(
-    slow: Slow,
-    off: impl Fn(BorrowedFd<'_>) -> bool,
-) -> std::result::Result<(), Slow> {
-    let (Ok((mut told, tell)), Ok((heard, mut say))) = (std::io::pipe(), std::io::pipe()) else {
-        return Err(slow);
-    };
-    // SAFETY: the child runs `bury` only, which takes no lock that another thread of ours could
-    // hold (the C library makes its allocator usable after fork), and ends by _exit.
-    match call("fork", || unsafe { i64::from(libc::fork()) }) {
-        Err(_) => return Err(slow),
-        Ok(0) => {
-            bury(slow, tell, heard);
-            // SAFETY: ends the copy without running anything registered for our own exit.
-            unsafe { libc::_exit(0) }
-        }
-        Ok(_) => {}
-    }
-    // Not the last references: this takes no time.
-    drop((slow.others, tell, heard));
-    let events: Vec<OwnedFd> = slow.perf.into_iter().map(|(_, event)| event).collect();
-    // Now the copy's links are the last ones. (It cannot have gone before it is told to.)
-    let _ = std::io::Write::write(&mut say, &[1]);
-    // Nothing comes but the end, when the copy has closed `others`, or was killed.
-    let _ = std::io::Read::read(&mut told, &mut [0]);
-    for event in &events {
-        let start = Instant::now();
-        // The bound is for kernels that do not tell; it is never reached otherwise.
-        while !off(event.as_fd()) && start.elapsed() < OFF_TIMEOUT {
-            std::thread::sleep(Duration::from_micros(50));
-        }
-    }
-    // And now its events: at the end of what we say.
-    drop(events);
-    drop(say);
-    Ok(())
-}
-
-/// Longest wait for a program to be off.
-const OFF_TIMEOUT: Duration = Duration::from_millis(500);
-
-/// Threads that close: each waits for a grace period of the kernel, which they share.
-const CLOSERS: usize = 128;
-
-/// The forked copy's work.
-fn bury(slow: Slow, tell: std::io::PipeWriter, mut heard: std::io::PipeReader) {
-    let fds = slow.perf.iter().flat_map(|(link, event)| [link, event]);
-    let mut keep: Vec<u32> = fds
-        .chain(&slow.others)
-        .map(|fd| fd.as_raw_fd() as u32)
-        .chain([tell.as_raw_fd() as u32, heard.as_raw_fd() as u32])
-        .collect();
-    keep.sort_unstable();
-    let mut from = 0;
-    for fd in keep.into_iter().chain([u32::MAX]) {
-        if fd > from {
-            // SAFETY: the copy uses none of these again, and _exit drops nothing that owns them.
-            let _ = call("close_range", || unsafe {
-                libc::syscall(libc::SYS_close_range, from, fd - 1, 0)
-            });
-        }
-        from = fd.saturating_add(1);
-    }
-    let mut wait = || drop(std::io::Read::read(&mut heard, &mut [0]));
-    // For the parent to close its links.
-    wait();
-    let (links, events): (Vec<_>, Vec<_>) = slow.perf.into_iter().unzip();
-    let others = slow.others;
-    std::thread::scope(|scope| {
-        scope.spawn(|| {
-            in_parallel(others, drop);
-            drop(tell);
-        });
-        in_parallel(links, drop);
-    });
-    // For the parent to close its events: whoever closes the last one has to wait.
-    wait();
-    in_parallel(events, drop);
-}
-
-impl Slow {
-    /// Closes everything, much of it at the same time, and waits for the kernel.
-    pub fn close(self) {
-        in_parallel(self.others, drop);
-        // Links first: the programs stop early, and events may take long.
-        let (links, events): (Vec<_>, Vec<_>) = self.perf.into_iter().unzip();
-        in_parallel(links, drop);
-        in_parallel(events, drop);
-    }
-}
-
-fn in_parallel<T: Send>(items: Vec<T>, f: impl Fn(T) + Sync) {
-    let size = items.len().div_ceil(CLOSERS).max(1);
-    let mut items = items.into_iter();
-    let f = &f;
-    std::thread::scope(|scope| {
-        while items.len() > size {
-            let part: Vec<T> = items.by_ref().take(size).collect();
-            scope.spawn(move || part.into_iter().for_each(f));
-        }
-        items.for_each(f);
-    });
 }
 
 /// A Linux capability that some probe needs.

@@ -10,6 +10,7 @@ use libbpf_sys as lib;
 use super::c_path;
 use super::prog::trivial;
 use crate::error::{Error, Result};
+use crate::runtime::sys::aside::aside;
 use crate::runtime::sys::{call, call_fd};
 
 /// Gives a link or a program the name `path` in the BPF file system.
@@ -133,7 +134,12 @@ pub fn link_uprobe_multi(
         ..Default::default()
     };
     // SAFETY: path and arrays outlive the call and the arrays have `cnt` elements.
-    unsafe { link_create(prog, 0, lib::BPF_TRACE_UPROBE_MULTI, &opts) }
+    call_fd("BPF_LINK_CREATE", || {
+        aside(|| unsafe {
+            let kind = lib::BPF_TRACE_UPROBE_MULTI;
+            i64::from(lib::bpf_link_create(prog.as_raw_fd(), 0, kind, &opts))
+        })
+    })
 }
 
 /// Attaches a program, loaded with `BPF_TRACE_KPROBE_MULTI`, to many kernel functions by name
