@@ -244,6 +244,7 @@ fn script_options(args: &Args, env: &HostEnv, cpid: Option<u32>) -> sema::env::O
         test: args.mode == Mode::Test,
         bench: args.mode == Mode::Bench,
         env: vars,
+        in_kernel: args.engine == Engine::Kernel,
         // The kernel numbers processes itself where rtrace runs in the initial namespace; the
         // interpreter knows only one.
         pid_ns: (args.engine == Engine::Kernel)

@@ -15,8 +15,9 @@ use std::collections::HashMap;
 use std::os::unix::fs::MetadataExt;
 use std::rc::Rc;
 
-use crate::ctypes::model::{NameSpace, TypeId};
+use crate::ctypes::model::{NameSpace, TypeId, TypeSource as _};
 use crate::ctypes::{self, CEnv, MacroValue};
+use crate::env::btf::Kind;
 use crate::env::format::FieldKind;
 use crate::env::{Btf, Env, Feature, ProgramFunction};
 use crate::object::TargetFile;
@@ -509,6 +510,19 @@ impl Facts for HostFacts<'_> {
         name: &str,
     ) -> Result<Vec<UsdtProbe>, String> {
         self.files.usdt(file, provider, name)
+    }
+
+    fn task_comm(&self) -> Option<u32> {
+        // Bytes are told apart by arithmetic on whole words.
+        if cfg!(target_endian = "big") || !self.env.has(Feature::CurrentTaskBtf) {
+            return None;
+        }
+        let btf = self.env.btf()?;
+        let task = btf.find_kind(&[Kind::Struct], "task_struct")?;
+        let members = btf.members(task);
+        let comm = members.iter().find(|m| m.name == "comm")?;
+        let at = u32::try_from(comm.bit_offset / 8).ok()?;
+        (comm.bit_offset % 64 == 0 && at < 1 << 15).then_some(at)
     }
 
     fn ncpus(&self) -> u64 {

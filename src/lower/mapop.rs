@@ -17,8 +17,6 @@ use super::maps::{self, MapPlan};
 const ANY: i64 = 0;
 /// `BPF_NOEXIST`
 const NOEXIST: i64 = 1;
-/// `-EEXIST`
-const EEXIST: i64 = -17;
 
 impl<'a> Fx<'_, 'a> {
     pub(super) fn plan(&self, map: MapRef) -> MapPlan {
@@ -159,6 +157,10 @@ impl<'a> Fx<'_, 'a> {
             self.assign_direct(&plan, value);
             return;
         }
+        if plan.in_place {
+            self.assign_in_place(&plan, key, value);
+            return;
+        }
         let at = if value.ty.is_scalar() {
             let v = self.scalar(value);
             let at = self.temp(8);
@@ -176,6 +178,27 @@ impl<'a> Fx<'_, 'a> {
         let key = self.key(&plan, key);
         let code = self.update(&plan, key, at, ANY);
         self.check_update(code);
+    }
+
+    /// Stores into the entry that is there: the kernel's update would lock the bucket and swap
+    /// the entry for another one.
+    fn assign_in_place(&mut self, plan: &MapPlan, key: Option<&'a Expr>, value: &'a Expr) {
+        let v = self.scalar(value);
+        let mark = self.mark();
+        let key = self.key(plan, key);
+        let (absent, done) = (self.b.new_block(), self.b.new_block());
+        let p = self.lookup(plan, key);
+        let p = self.b.check_null(p, absent);
+        self.b.store(MemTy::DW, p, 0, v);
+        self.b.jump(done, &[]);
+        self.b.switch_to(absent);
+        let at = self.temp(8);
+        self.b.store(MemTy::DW, at.ptr, at.off, v);
+        let code = self.update(plan, key, at, ANY);
+        self.check_update(code);
+        self.b.jump(done, &[]);
+        self.b.switch_to(done);
+        self.release(mark);
     }
 
     fn assign_direct(&mut self, plan: &MapPlan, value: &'a Expr) {
@@ -220,40 +243,35 @@ impl<'a> Fx<'_, 'a> {
         fresh: impl FnOnce(&mut Self) -> Addr,
         change: &mut dyn FnMut(&mut Self, Value) -> Value,
     ) -> Value {
-        let join = self.b.new_block();
+        let (head, join) = (self.b.new_block(), self.b.new_block());
         let result = self.b.block_param(join, Ty::Scalar);
+        // Why the insertion failed; 0 before it is tried.
+        let failure = self.b.block_param(head, Ty::Scalar);
+        let zero = self.b.iconst(0);
+        self.b.jump(head, &[zero]);
+        self.b.switch_to(head);
         let absent = self.b.new_block();
         let p = self.lookup(plan, key);
         let p = self.b.check_null(p, absent);
         let old = change(self, p);
         self.b.jump(join, &[old]);
 
+        // Somebody else inserted the key in the meantime if it is found the second time. If it
+        // is not, the map is full, or the key was deleted again right after: as good as not
+        // inserted.
         self.b.switch_to(absent);
+        let (insert, full) = (self.b.new_block(), self.b.new_block());
+        let zero = self.b.iconst(0);
+        self.b.br_cold(Cond::Slt, failure, zero, full, insert);
+        self.b.switch_to(insert);
         let value = fresh(self);
         let code = self.update(plan, key, value, NOEXIST);
-        let (done, failed) = (self.b.new_block(), self.b.new_block());
         let zero = self.b.iconst(0);
-        self.b.br_cold(Cond::Ne, code, zero, failed, done);
-        self.b.switch_to(done);
-        let zero = self.b.iconst(0);
-        self.b.jump(join, &[zero]);
-
-        // Somebody else inserted the key in the meantime, or the map is full.
-        self.b.switch_to(failed);
-        let (raced, full) = (self.b.new_block(), self.b.new_block());
-        let exists = self.b.iconst(EEXIST);
-        self.b.br(Cond::Eq, code, exists, raced, full);
-        self.b.switch_to(raced);
-        let p = self.lookup(plan, key);
-        let gone = self.b.new_block();
-        let p = self.b.check_null(p, gone);
-        let old = change(self, p);
-        self.b.jump(join, &[old]);
-        // Deleted again right after: as good as not inserted.
-        self.b.switch_to(gone);
-        self.b.jump(full, &[]);
+        let (again, done) = ((head, &[code][..]), (join, &[zero][..]));
+        let w = crate::ir::Width::W64;
+        self.b.br_w(Cond::Slt, w, code, zero, again, done, true);
         self.b.switch_to(full);
-        self.report_update(code);
+        self.report_update(failure);
         let zero = self.b.iconst(0);
         self.b.jump(join, &[zero]);
         self.b.switch_to(join);

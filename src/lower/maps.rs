@@ -41,6 +41,9 @@ pub(super) struct MapPlan {
     pub storage: AggStorage,
     /// See [`UserMap::set_flag`].
     pub set_flag: Option<u32>,
+    /// Whether an assignment may store into the entry that is there. Not where the script
+    /// deletes keys: most keys are new then, and another may take the entry's place meanwhile.
+    pub in_place: bool,
 }
 
 impl MapPlan {
@@ -172,6 +175,7 @@ pub(super) fn plan(
         percpu,
         storage,
         set_flag,
+        in_place: kind == MapKind::Hash && map.value.is_scalar() && !map.deletes,
     };
     (plan, def)
 }

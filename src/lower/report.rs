@@ -3,7 +3,7 @@
 use crate::codegen::helper;
 use crate::ir::builder::Builder;
 use crate::ir::inst::{Cond, MemTy, Ty};
-use crate::ir::{Block, FuncId, FuncKind, Value};
+use crate::ir::{BinOp, Block, FuncId, FuncKind, Value};
 use crate::object::{Event, EventId, EventKind, Loc, MapId, Site, SiteId, SiteKind};
 
 use super::Lower;
@@ -161,8 +161,9 @@ impl Fx<'_, '_> {
             .site(SiteKind::MapUpdate, "map_update_elem", loc, "");
         debug_assert_eq!(full.0 + 1, other.0);
         let f = self.lw.report_function();
-        let no_room = self.b.iconst(E2BIG);
-        let is_other = self.select_bool(Cond::Ne, code, no_room);
+        // What else an update fails with is below -E2BIG (-EBUSY, -ENOMEM, -EDEADLK).
+        let above = self.b.add_imm(code, -E2BIG);
+        let is_other = self.b.bin_imm(BinOp::Lshr, above, 63);
         let site = self.b.add_imm(is_other, i64::from(full.0));
         self.b.call_func(f, &[site, code], Ty::Scalar);
     }

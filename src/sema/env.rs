@@ -171,6 +171,11 @@ pub trait Facts {
         None
     }
 
+    /// Byte of a `task_struct` where its name is, aligned to 8, if programs may read it there.
+    fn task_comm(&self) -> Option<u32> {
+        None
+    }
+
     /// Address of a kernel symbol.
     fn kernel_symbol(&self, name: &str) -> Option<u64> {
         None
@@ -348,4 +353,6 @@ pub struct Options {
     pub env: HashMap<String, String>,
     /// Device and inode of the pid namespace where it is not the initial one.
     pub pid_ns: Option<(u64, u64)>,
+    /// Whether the programs run in the kernel of this machine, not in the interpreter.
+    pub in_kernel: bool,
 }

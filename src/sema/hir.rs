@@ -98,6 +98,8 @@ pub struct Map {
     pub kind: Option<DeclaredKind>,
     /// Declared number of entries.
     pub max_entries: Option<u32>,
+    /// Whether the script deletes single keys of it.
+    pub deletes: bool,
     /// Its declaration, or its first use.
     pub loc: Loc,
 }

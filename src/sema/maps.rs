@@ -36,6 +36,8 @@ pub(super) struct MapState {
     pub written: bool,
     /// Uses in this round that need a value: reported if the map is never written.
     pub read_at: Vec<Span>,
+    /// Whether single keys are deleted.
+    pub deletes: bool,
 }
 
 impl Checker<'_> {
@@ -107,6 +109,7 @@ impl Checker<'_> {
             first: None,
             written: false,
             read_at: Vec::new(),
+            deletes: false,
         });
         id
     }
@@ -419,6 +422,7 @@ impl Checker<'_> {
                     value: m.value.unwrap_or(Type::I64),
                     kind: m.decl.and_then(|d| d.0),
                     max_entries: m.decl.and_then(|d| d.1),
+                    deletes: m.deletes,
                     loc: span.map(|s| self.cx.loc(s)).unwrap_or_default(),
                 }
             })

@@ -65,11 +65,15 @@ fn pid(call: &mut Call<'_, '_>) -> Option<Expr> {
     call.make(vec![Arg::Int(i64::from(initial))], Type::U32)
 }
 
+/// Argument: the process, or where the name is in the current task if it can be read there.
 fn comm(call: &mut Call<'_, '_>) -> Option<Expr> {
     let mut args = Vec::new();
     if call.len() > 0 {
         let pid = call.integer(0)?;
         args.push(Arg::Expr(value::cast(pid, &Type::U32)));
+    } else if call.c.cx.options.in_kernel && call.c.is_event() {
+        let offset = call.c.cx.facts.task_comm();
+        args.extend(offset.map(|at| Arg::Int(i64::from(at))));
     }
     call.make(args, Type::Str(COMM))
 }
@@ -98,6 +102,16 @@ fn task_text(call: &mut Call<'_, '_>, path: &[&str]) -> Option<Expr> {
 }
 
 impl Checker<'_> {
+    /// Whether this is in a probe of what happens often: worth a look at the kernel's types.
+    fn is_event(&self) -> bool {
+        self.unit.probe.as_ref().is_some_and(|p| {
+            !matches!(
+                p.provider,
+                Provider::Begin | Provider::End | Provider::SelfSignal | Provider::Interval
+            )
+        })
+    }
+
     /// `argN` and `sargN`, if that is what a name is.
     pub(in crate::sema) fn context_arg(&mut self, name: &str, span: Span) -> Option<Expr> {
         let bare = name.strip_prefix("__builtin_").unwrap_or(name);

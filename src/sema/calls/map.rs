@@ -58,6 +58,9 @@ fn element(call: &mut Call<'_, '_>) -> Option<Arg> {
 fn delete(call: &mut Call<'_, '_>) -> Option<Expr> {
     if call.len() == 2 {
         let elem = element(call)?;
+        if let Arg::MapElem(map, _) = elem {
+            call.c.map_state(map).deletes = true;
+        }
         return call.make(vec![elem], Type::Bool);
     }
     let e = call.ast(0)?;
@@ -71,6 +74,7 @@ fn delete(call: &mut Call<'_, '_>) -> Option<Expr> {
     let map = call.c.map(m);
     call.c.reads_map(map, m.span);
     let (map, key) = call.c.map_place(e)?;
+    call.c.map_state(map).deletes = true;
     call.make(vec![Arg::MapElem(map, key)], Type::Bool)
 }
 
