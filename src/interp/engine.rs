@@ -5,6 +5,7 @@
 //! kernel is refused before the first program runs.
 
 use std::cell::RefCell;
+use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
 use super::machine::Machine;
@@ -14,7 +15,7 @@ use crate::codegen::disasm::Line;
 use crate::codegen::insn::Insn;
 use crate::error::{Error, ErrorKind, Result};
 use crate::object::{Attach, MapId, MapRole, Object, Rate};
-use crate::runtime::map::{MapAccess, Visit};
+use crate::runtime::map::{MapAccess, Visit, route};
 use crate::runtime::sink::{Flow, Sink};
 
 /// Bytes of the context that programs get: zeros, as many as any context has
@@ -37,42 +38,40 @@ pub enum Wake {
 
 /// The maps of a machine as the output sees them.
 #[derive(Debug)]
-pub struct UserMaps(RefCell<Machine>);
+pub struct UserMaps {
+    machine: RefCell<Machine>,
+    /// The maps of short keys and the size of these, by the maps whose they are.
+    short: HashMap<MapId, (MapId, usize)>,
+}
 
 impl UserMaps {
-    /// The maps of `machine`.
-    pub fn new(machine: Machine) -> UserMaps {
-        UserMaps(RefCell::new(machine))
+    /// The maps of `machine`, which was made for `object`.
+    pub fn new(object: &Object, machine: Machine) -> UserMaps {
+        let short = object.maps.iter().zip(0..).filter_map(|(def, id)| {
+            let MapRole::ShortKeys(of) = def.role else {
+                return None;
+            };
+            Some((of, (MapId(id), def.key_size as usize)))
+        });
+        UserMaps {
+            machine: RefCell::new(machine),
+            short: short.collect(),
+        }
     }
 
-    fn change(
-        &self,
-        map: MapId,
-        f: impl FnOnce(&mut super::Map) -> Result<(), MapError>,
-    ) -> Result<()> {
-        let mut machine = self.0.borrow_mut();
-        let map = machine.map_mut(map).ok_or_else(no_such_map)?;
-        f(map).map_err(|e| Error::from_errno(e.errno()).context(format!("map {}", map.name())))
-    }
-}
-
-fn no_such_map() -> Error {
-    Error::not_found("no such map")
-}
-
-impl MapAccess for UserMaps {
-    fn cpus(&self) -> usize {
-        self.0.borrow().cpus()
+    fn short(&self, map: MapId) -> Option<(MapId, usize)> {
+        self.short.get(&map).copied()
     }
 
-    fn for_each(&self, map: MapId, f: Visit<'_>) -> Result<()> {
+    /// Calls `f` with the entries of one map of the machine.
+    fn for_each_of(&self, map: MapId, f: Visit<'_>) -> Result<()> {
         let find = |machine: &Machine| machine.map(map).map(super::Map::slots);
-        let slots = find(&self.0.borrow()).ok_or_else(no_such_map)?;
+        let slots = find(&self.machine.borrow()).ok_or_else(no_such_map)?;
         let (mut key, mut value) = (Vec::new(), Vec::new());
         for (slot, seq) in slots {
             // Copied, so that `f` may change the map.
             {
-                let machine = self.0.borrow();
+                let machine = self.machine.borrow();
                 let Some(entry) = machine.map(map).and_then(|m| m.entry_at(slot, seq)) else {
                     continue;
                 };
@@ -86,19 +85,55 @@ impl MapAccess for UserMaps {
         Ok(())
     }
 
+    fn change(
+        &self,
+        map: MapId,
+        f: impl FnOnce(&mut super::Map) -> Result<(), MapError>,
+    ) -> Result<()> {
+        let mut machine = self.machine.borrow_mut();
+        let map = machine.map_mut(map).ok_or_else(no_such_map)?;
+        f(map).map_err(|e| Error::from_errno(e.errno()).context(format!("map {}", map.name())))
+    }
+}
+
+fn no_such_map() -> Error {
+    Error::not_found("no such map")
+}
+
+impl MapAccess for UserMaps {
+    fn cpus(&self) -> usize {
+        self.machine.borrow().cpus()
+    }
+
+    fn for_each(&self, map: MapId, f: Visit<'_>) -> Result<()> {
+        self.for_each_of(map, f)?;
+        let Some((short, size)) = self.short(map) else {
+            return Ok(());
+        };
+        let long = self.machine.borrow().map(map).map(super::Map::key_size);
+        let mut key = vec![0; long.unwrap_or(size)];
+        self.for_each_of(short, &mut |k, v| {
+            key[..k.len()].copy_from_slice(k);
+            f(&key, v)
+        })
+    }
+
     fn lookup(&self, map: MapId, key: &[u8], value: &mut Vec<u8>) -> Result<bool> {
+        let (map, key) = route(map, key, self.short(map));
         value.clear();
-        let machine = self.0.borrow();
+        let machine = self.machine.borrow();
         let found = machine.map(map).ok_or_else(no_such_map)?.get(key);
         value.extend_from_slice(found.unwrap_or_default());
         Ok(found.is_some())
     }
 
     fn update(&self, map: MapId, key: &[u8], value: &[u8]) -> Result<()> {
+        let (map, key) = route(map, key, self.short(map));
         self.change(map, |m| m.update(key, value, UpdateMode::Any))
     }
 
     fn delete(&self, map: MapId, key: &[u8]) -> Result<bool> {
+        let (map, key) = route(map, key, self.short(map));
         let mut existed = true;
         self.change(map, |m| match m.delete(key) {
             Err(MapError::NoEntry) => {
@@ -117,16 +152,22 @@ impl MapAccess for UserMaps {
     }
 
     fn clear(&self, map: MapId) -> Result<()> {
-        self.change(map, |m| {
-            m.clear();
-            Ok(())
+        let short = self.short(map).map(|(id, _)| id);
+        [map].into_iter().chain(short).try_for_each(|id| {
+            self.change(id, |m| {
+                m.clear();
+                Ok(())
+            })
         })
     }
 
     fn zero(&self, map: MapId) -> Result<()> {
-        self.change(map, |m| {
-            m.zero();
-            Ok(())
+        let short = self.short(map).map(|(id, _)| id);
+        [map].into_iter().chain(short).try_for_each(|id| {
+            self.change(id, |m| {
+                m.zero();
+                Ok(())
+            })
         })
     }
 }
@@ -155,7 +196,7 @@ impl<'a> Runner<'a> {
     /// # Errors
     /// A definition that is impossible, or a malformed program.
     pub fn new(object: &'a Object, cpus: usize) -> Result<Self> {
-        let maps = UserMaps::new(Machine::load(object, cpus)?);
+        let maps = UserMaps::new(object, Machine::load(object, cpus)?);
         for (i, def) in object.maps.iter().enumerate() {
             if matches!(def.role, MapRole::Start) {
                 let start = world::now(libc::CLOCK_BOOTTIME).to_ne_bytes();
@@ -194,7 +235,7 @@ impl<'a> Runner<'a> {
     fn run_on(&mut self, attach: usize) -> Result<()> {
         let point = &self.object.attach[attach];
         self.world.cookie = attach as u64;
-        let mut machine = self.maps.0.borrow_mut();
+        let mut machine = self.maps.machine.borrow_mut();
         machine
             .run(point.program, &[0; CONTEXT], &mut self.world)
             .map_err(|fault| {
@@ -554,7 +595,7 @@ mod tests {
     fn maps_may_change_while_they_are_walked() {
         let mut o = object(Vec::new());
         o.maps.push(map(MapKind::Hash, 1, 1, 8));
-        let (maps, hash) = (UserMaps::new(Machine::load(&o, 1).unwrap()), MapId(2));
+        let (maps, hash) = (UserMaps::new(&o, Machine::load(&o, 1).unwrap()), MapId(2));
         for key in [3, 1, 2] {
             maps.update(hash, &[key], &[key * 10]).unwrap();
         }
@@ -570,7 +611,8 @@ mod tests {
 
     #[test]
     fn array_entries_become_zero_instead_of_going() {
-        let maps = UserMaps::new(Machine::load(&object(Vec::new()), 1).unwrap());
+        let o = object(Vec::new());
+        let maps = UserMaps::new(&o, Machine::load(&o, 1).unwrap());
         maps.update(MapId(1), &[0; 4], &[9; 8]).unwrap();
         assert!(maps.delete(MapId(1), &[0; 4]).unwrap());
         let mut value = Vec::new();

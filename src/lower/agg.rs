@@ -10,7 +10,8 @@ use crate::object::{AggStorage, SERIES_BUSY, SiteKind};
 use crate::sema::hir::{Expr, MapRef};
 use crate::types::{AggKind, AggTy, TseriesAgg};
 
-use super::fx::{Addr, Fx};
+use super::fx::Fx;
+use super::keys::Key;
 use super::maps::{self, MapPlan};
 
 /// How often an update of a minimum is tried again before it counts as failed. Each failure
@@ -109,7 +110,7 @@ impl<'a> Fx<'_, 'a> {
     fn on_array(
         &mut self,
         plan: &MapPlan,
-        key: Addr,
+        key: Key,
         change: &mut dyn FnMut(&mut Self, Value) -> Value,
     ) {
         let p = self.lookup(plan, key);
@@ -291,7 +292,7 @@ impl<'a> Fx<'_, 'a> {
     /// Adds one to a bucket that is part of the key.
     fn add_keyed_bucket(&mut self, plan: &MapPlan, key: Option<&'a Expr>, bucket: Value) {
         let at = self.key(plan, key);
-        let end = at.plus(plan.full_key_size - 8);
+        let end = at.at.plus(plan.full_key_size - 8);
         self.b.store(MemTy::DW, end.ptr, end.off, bucket);
         self.upsert(
             plan,
@@ -329,7 +330,7 @@ impl<'a> Fx<'_, 'a> {
         let n = self.b.iconst(i64::from(intervals));
         let slot = self.b.bin(BinOp::Umod, epoch, n);
         let at = self.key(plan, key);
-        let end = at.plus(plan.full_key_size - 8);
+        let end = at.at.plus(plan.full_key_size - 8);
         self.b.store(MemTy::DW, end.ptr, end.off, slot);
         self.upsert(
             plan,
@@ -407,7 +408,7 @@ impl<'a> Fx<'_, 'a> {
     pub(super) fn each_cpu(
         &mut self,
         plan: &MapPlan,
-        key: Addr,
+        key: Key,
         visit: &mut dyn FnMut(&mut Self, Value, Value) -> Value,
     ) -> Value {
         let cpus = self.lw.program.config.possible_cpus.max(1);
@@ -429,13 +430,8 @@ impl<'a> Fx<'_, 'a> {
             false,
         );
         self.b.switch_to(body);
-        let fd = self.b.map_fd(plan.id);
-        let k = self.pointer(key);
-        let p = self.b.call(
-            helper::MAP_LOOKUP_PERCPU_ELEM,
-            &[fd, k, cpu],
-            Ty::MapValOrNull(plan.id),
-        );
+        let ty = Ty::MapValOrNull(plan.id);
+        let p = self.on_key(plan, key, helper::MAP_LOOKUP_PERCPU_ELEM, &[cpu], ty);
         let absent = self.b.new_block();
         let p = self.b.check_null(p, absent);
         let acc = visit(self, p, acc);
@@ -449,7 +445,7 @@ impl<'a> Fx<'_, 'a> {
     }
 
     /// An aggregation as one number, over all CPUs; 0 where there is none.
-    pub(super) fn sum_over_cpus(&mut self, plan: &MapPlan, key: Addr) -> Value {
+    pub(super) fn sum_over_cpus(&mut self, plan: &MapPlan, key: Key) -> Value {
         let Some(agg) = plan.agg() else {
             return self.b.iconst(0);
         };
@@ -504,13 +500,13 @@ impl<'a> Fx<'_, 'a> {
     }
 
     /// Count and total of `stats()`.
-    pub(super) fn stats_parts(&mut self, plan: &MapPlan, key: Addr) -> (Value, Value) {
+    pub(super) fn stats_parts(&mut self, plan: &MapPlan, key: Key) -> (Value, Value) {
         let count = self.word_at_all_cpus(plan, key, 0);
         let total = self.word_at_all_cpus(plan, key, 8);
         (count, total)
     }
 
-    fn word_at_all_cpus(&mut self, plan: &MapPlan, key: Addr, off: i32) -> Value {
+    fn word_at_all_cpus(&mut self, plan: &MapPlan, key: Key, off: i32) -> Value {
         self.each_cpu(plan, key, &mut |fx, p, acc| {
             let v = fx.b.load(MemTy::DW, p, off);
             fx.b.add(acc, v)

@@ -6,6 +6,7 @@ use crate::sema::hir::{Expr, ExprKind};
 use crate::types::Type;
 
 use super::fx::{Addr, Fx};
+use super::keys::SHORT_STRING;
 
 impl<'a> Fx<'_, 'a> {
     /// Bytes and signedness of a scalar type in memory.
@@ -88,8 +89,10 @@ impl<'a> Fx<'_, 'a> {
         match (&from.ty, to) {
             (Type::Str(n), Type::Str(m)) => {
                 if n <= m {
+                    let short = self.is_key_string(dst) && *n <= SHORT_STRING;
                     self.store_expr(from, dst);
-                    self.pad_zero(dst.plus(*n), m - n);
+                    let end = if short { SHORT_STRING.min(*m) } else { *m };
+                    self.pad_zero(dst.plus(*n), end - n);
                 } else {
                     let at = self.memory(from);
                     self.copy(dst, at, m - 1);

@@ -205,6 +205,8 @@ pub struct Fx<'l, 'a> {
     frame_left: u32,
     /// Whether strings are to be padded with zeros (not inside records).
     pub(super) pad: bool,
+    /// Where the last string of a key with a map of short keys goes, while it is made.
+    pub(super) key_string: Option<(Value, i32)>,
 }
 
 /// What is known of the probe being lowered.
@@ -319,6 +321,7 @@ impl<'l, 'a> Fx<'l, 'a> {
             busy: Vec::new(),
             frame_left: ENTRY_FRAME,
             pad: true,
+            key_string: None,
         }
     }
 
@@ -345,6 +348,7 @@ impl<'l, 'a> Fx<'l, 'a> {
             busy: Vec::new(),
             frame_left: INNER_FRAME,
             pad: true,
+            key_string: None,
             b,
             frame: self.frame,
             lw: self.lw,

@@ -5,12 +5,22 @@ use crate::codegen::helper;
 use crate::ir::builder::Builder;
 use crate::ir::inst::{Cond, MemTy, Ty};
 use crate::ir::{FuncId, FuncKind, Value};
-use crate::object::SiteKind;
+use crate::object::{MapId, SiteKind};
 use crate::sema::hir::{Block, Expr, LocalId, MapRef};
 use crate::types::{Type, tuple_offsets};
 
 use super::capture;
 use super::fx::{Addr, Fx, Storage, env};
+use super::keys::{Key, KeyPlace};
+use super::maps::MapPlan;
+
+/// What a callback does for an element of a map.
+enum Round<'a> {
+    /// This, in itself.
+    Here(&'a Block),
+    /// It calls this function with the environment and puts the result at this byte of it.
+    Call(FuncId, u32),
+}
 
 impl<'a> Fx<'_, 'a> {
     fn next_body(&mut self) -> u32 {
@@ -137,7 +147,64 @@ impl<'a> Fx<'_, 'a> {
 
     /// `for $var : @map { body }`
     pub(super) fn for_map(&mut self, var: LocalId, map: MapRef, body: &'a Block) {
-        let id = self.lw.plans[map.0 as usize].id;
+        let plan = self.plan(map);
+        let Some(short) = plan.short else {
+            let f = self.each_body(var, map, KeyPlace::Long, Round::Here(body));
+            self.hide_assigned(body);
+            self.for_each(plan.id, f);
+            self.check_leave();
+            return;
+        };
+        // Two walks with one body; a word of the environment says whether to leave out the second.
+        let name = format!("each_{}", self.lw.module.funcs.len());
+        let b = Builder::new(name, FuncKind::Static, &[Ty::Frame]);
+        let (loc, e) = (self.b.loc(), b.param(0));
+        let number = self.next_body();
+        let mut fx = self.inner(b, e, number);
+        fx.b.set_loc(loc);
+        fx.begin();
+        fx.block(body);
+        let zero = fx.b.iconst(0);
+        fx.leave(zero);
+        let func = fx.finish_callback();
+        let round = self.lw.module.add(func);
+        let ended = self.frame.env_size;
+        self.frame.env_size += 8;
+
+        let (first, second) = (KeyPlace::Long, KeyPlace::Short);
+        let f = self.each_body(var, map, first, Round::Call(round, ended));
+        self.hide_assigned(body);
+        let e = self.env();
+        self.b.store_imm(MemTy::DW, e, ended as i32, 0);
+        self.for_each(plan.id, f);
+        self.check_leave();
+        let (more, done) = (self.b.new_block(), self.b.new_block());
+        let e = self.env();
+        let left = self.b.load(MemTy::DW, e, ended as i32);
+        let zero = self.b.iconst(0);
+        self.b.br(Cond::Eq, left, zero, more, done);
+        self.b.switch_to(more);
+        let f = self.each_body(var, map, second, Round::Call(round, ended));
+        self.hide_assigned(body);
+        self.for_each(short.id, f);
+        self.check_leave();
+        self.b.jump(done, &[]);
+        self.b.switch_to(done);
+    }
+
+    /// The callback for the elements of one of a map's BPF maps.
+    fn each_body(
+        &mut self,
+        var: LocalId,
+        map: MapRef,
+        place: KeyPlace,
+        round: Round<'a>,
+    ) -> FuncId {
+        let plan = self.plan(map);
+        let id = match (place, plan.short) {
+            (KeyPlace::Short, Some(short)) => short.id,
+            _ => plan.id,
+        };
         let name = format!("each_{}", self.lw.module.funcs.len());
         let params = [Ty::Map, Ty::MapKey(id), Ty::MapVal(id), Ty::Frame];
         let b = Builder::new(name, FuncKind::EachBody, &params);
@@ -147,39 +214,51 @@ impl<'a> Fx<'_, 'a> {
         let mut fx = self.inner(b, e, number);
         fx.b.set_loc(loc);
         fx.begin();
-        fx.each_tuple(var, map, key, value);
-        fx.block(body);
-        let zero = fx.b.iconst(0);
-        fx.leave(zero);
+        let at = Addr::new(key);
+        fx.each_tuple(var, &plan, Key { at, place }, value);
+        let result = match round {
+            Round::Here(body) => {
+                fx.block(body);
+                fx.b.iconst(0)
+            }
+            Round::Call(f, ended) => {
+                let v = fx.b.call_func(f, &[e], Ty::Scalar);
+                fx.b.store(MemTy::DW, e, ended as i32, v);
+                v
+            }
+        };
+        fx.leave(result);
         let func = fx.finish_callback();
-        let f = self.lw.module.add(func);
+        self.lw.module.add(func)
+    }
 
-        let fd = self.b.map_fd(id);
+    fn for_each(&mut self, map: MapId, f: FuncId) {
+        let fd = self.b.map_fd(map);
         let fp = self.b.func_addr(f);
         let e = self.env();
         let flags = self.b.iconst(0);
-        self.hide_assigned(body);
         let code = self
             .b
             .call(helper::FOR_EACH_MAP_ELEM, &[fd, fp, e, flags], Ty::Scalar);
         self.check_code(code, SiteKind::Helper, "for_each_map_elem");
-        self.check_leave();
     }
 
     /// Builds the loop variable `(key, value)`.
-    fn each_tuple(&mut self, var: LocalId, map: MapRef, key: Value, value: Value) {
-        let plan = self.lw.plans[map.0 as usize].clone();
+    fn each_tuple(&mut self, var: LocalId, plan: &MapPlan, key: Key, value: Value) {
         let Type::Tuple(items) = self.locals[var.0 as usize].ty.clone() else {
             return;
         };
         let (offsets, size) = tuple_offsets(items.iter(), self.types);
         let dst = self.local_addr(var);
         self.zero(dst, size);
-        let key_addr = Addr::new(key);
-        self.copy(dst.plus(offsets[0]), key_addr, self.size(&items[0]));
+        let key_size = match (key.place, plan.short) {
+            (KeyPlace::Short, Some(short)) => short.key_size,
+            _ => self.size(&items[0]),
+        };
+        self.copy(dst.plus(offsets[0]), key.at, key_size);
         let at = dst.plus(offsets[1]);
         if plan.agg().is_some() {
-            let v = self.sum_over_cpus(&plan, key_addr);
+            let v = self.sum_over_cpus(plan, key);
             self.store_scalar(&items[1], at, v);
         } else {
             self.copy(at, Addr::new(value), self.size(&items[1]));

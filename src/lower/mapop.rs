@@ -1,4 +1,4 @@
-//! Maps: keys, look-ups, assignments, exact additions.
+//! Maps: values, assignments, exact additions.
 //!
 //! Numbers are added to with an atomic instruction on the value. The first insertion of a key
 //! carries `BPF_NOEXIST`; whoever loses that race adds to the winner's value. Nothing is lost.
@@ -7,10 +7,11 @@ use crate::codegen::helper;
 use crate::ir::inst::{AtomicOp, Cond, MemTy, Ty};
 use crate::ir::{BinOp as IrOp, Block, Value};
 use crate::object::{AggStorage, SiteKind};
-use crate::sema::hir::{BinOp, Expr, ExprKind, LocalId, MapRef};
+use crate::sema::hir::{BinOp, Expr, LocalId, MapRef};
 use crate::types::Type;
 
 use super::fx::{Addr, Fx};
+use super::keys::Key;
 use super::maps::{self, MapPlan};
 
 /// `BPF_ANY`
@@ -21,41 +22,6 @@ const NOEXIST: i64 = 1;
 impl<'a> Fx<'_, 'a> {
     pub(super) fn plan(&self, map: MapRef) -> MapPlan {
         self.lw.plans[map.0 as usize].clone()
-    }
-
-    /// Address of a key, in place or in a temporary, padding zeroed. Scalar maps that are
-    /// arrays have key 0.
-    pub(super) fn key(&mut self, plan: &MapPlan, key: Option<&'a Expr>) -> Addr {
-        let Some(key) = key else {
-            let at = self.temp(8);
-            self.b.store_imm(MemTy::DW, at.ptr, at.off, 0);
-            return at;
-        };
-        if plan.full_key_size == plan.key_size
-            && let ExprKind::Local(local) = key.kind
-            && key.ty.is_memory()
-        {
-            return self.local_addr(local);
-        }
-        let at = self.temp(plan.full_key_size);
-        self.padded(|fx| fx.into(key, at));
-        let used = plan.key_size;
-        let end = match plan.storage {
-            AggStorage::Keyed => plan.full_key_size - 8,
-            _ => plan.full_key_size,
-        };
-        if end > used {
-            self.zero(at.plus(used), end - used);
-        }
-        at
-    }
-
-    /// Looks a key up; the result may be null.
-    pub(super) fn lookup(&mut self, plan: &MapPlan, key: Addr) -> Value {
-        let fd = self.b.map_fd(plan.id);
-        let k = self.pointer(key);
-        self.b
-            .call(helper::MAP_LOOKUP_ELEM, &[fd, k], Ty::MapValOrNull(plan.id))
     }
 
     /// Deals with a key that is not there: reported only on request.
@@ -224,22 +190,12 @@ impl<'a> Fx<'_, 'a> {
         }
     }
 
-    /// `bpf_map_update_elem`; gives its result.
-    pub(super) fn update(&mut self, plan: &MapPlan, key: Addr, value: Addr, flags: i64) -> Value {
-        let fd = self.b.map_fd(plan.id);
-        let k = self.pointer(key);
-        let v = self.pointer(value);
-        let flags = self.b.iconst(flags);
-        self.b
-            .call(helper::MAP_UPDATE_ELEM, &[fd, k, v, flags], Ty::Scalar)
-    }
-
     /// Runs `change` on the value of a key, or inserts `fresh` where there is none. `change`
     /// gives the old value, or nothing of interest; the result is that, or 0.
     pub(super) fn upsert(
         &mut self,
         plan: &MapPlan,
-        key: Addr,
+        key: Key,
         fresh: impl FnOnce(&mut Self) -> Addr,
         change: &mut dyn FnMut(&mut Self, Value) -> Value,
     ) -> Value {
@@ -411,8 +367,8 @@ impl<'a> Fx<'_, 'a> {
     fn each_bucket(
         &mut self,
         plan: &MapPlan,
-        key: Addr,
-        visit: &mut dyn FnMut(&mut Self, Addr, Block) -> Value,
+        key: Key,
+        visit: &mut dyn FnMut(&mut Self, Key, Block) -> Value,
     ) -> Value {
         let buckets = match plan.agg().map(|a| a.kind) {
             Some(crate::types::AggKind::Hist { bits }) => maps::hist_buckets(bits),
@@ -447,7 +403,7 @@ impl<'a> Fx<'_, 'a> {
             false,
         );
         self.b.switch_to(body);
-        let at = key.plus(plan.full_key_size - 8);
+        let at = key.at.plus(plan.full_key_size - 8);
         self.b.store(MemTy::DW, at.ptr, at.off, i);
         let hit = visit(self, key, done);
         let next = self.b.add_imm(i, 1);
@@ -472,10 +428,8 @@ impl<'a> Fx<'_, 'a> {
         }
         let mark = self.mark();
         let key = self.key(&plan, key);
-        let delete = |fx: &mut Self, key: Addr| {
-            let fd = fx.b.map_fd(plan.id);
-            let k = fx.pointer(key);
-            fx.b.call(helper::MAP_DELETE_ELEM, &[fd, k], Ty::Scalar)
+        let delete = |fx: &mut Self, key: Key| {
+            fx.on_key(&plan, key, helper::MAP_DELETE_ELEM, &[], Ty::Scalar)
         };
         let v = if plan.storage == AggStorage::Keyed {
             let n = self.each_bucket(&plan, key, &mut |fx, key, _| {

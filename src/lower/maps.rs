@@ -6,6 +6,7 @@
 //! * Keyed maps are hashes; aggregations per-CPU ones. Histograms with keys append the bucket
 //!   to the key, so that a key costs what its buckets need.
 
+use super::keys::{ShortKeys, short_size};
 use crate::object::{AggStorage, Layout, MapDef, MapId, MapKind, MapRole, MapValue, UserMap};
 use crate::sema::hir::{self, DeclaredKind};
 use crate::types::{AggKind, AggTy, StackTy, Type, TypeStore, size_of};
@@ -44,6 +45,27 @@ pub(super) struct MapPlan {
     /// Whether an assignment may store into the entry that is there. Not where the script
     /// deletes keys: most keys are new then, and another may take the entry's place meanwhile.
     pub in_place: bool,
+    /// The map of its short keys.
+    pub short: Option<ShortKeys>,
+}
+
+impl MapPlan {
+    /// Bytes of its short keys, if it is to have a map of them.
+    pub(super) fn short_size(&self, def: &MapDef, store: &TypeStore) -> Option<u32> {
+        let fits = self.storage == AggStorage::Value
+            && matches!(def.kind, MapKind::Hash | MapKind::PercpuHash);
+        short_size(self.key.as_ref()?, store).filter(|_| fits)
+    }
+}
+
+/// The map of the short keys of `map`, whose definition is `long`.
+pub(super) fn short_keys_map(map: MapId, long: &MapDef, key_size: u32) -> MapDef {
+    MapDef {
+        name: format!("{}_short", long.name),
+        key_size,
+        role: MapRole::ShortKeys(map),
+        ..long.clone()
+    }
 }
 
 impl MapPlan {
@@ -176,6 +198,7 @@ pub(super) fn plan(
         storage,
         set_flag,
         in_place: kind == MapKind::Hash && map.value.is_scalar() && !map.deletes,
+        short: None,
     };
     (plan, def)
 }

@@ -8,6 +8,7 @@ use crate::sema::hir::{Expr, ExprKind, LocalId};
 use crate::types::{Type, tuple_offsets};
 
 use super::fx::{Addr, Fx, Shared};
+use super::keys::SHORT_STRING;
 
 /// Memories up to this many bytes are compared inline.
 const INLINE_COMPARE: u32 = 64;
@@ -547,7 +548,8 @@ impl<'a> Fx<'_, 'a> {
         from: Value,
     ) -> Value {
         use crate::types::AddrSpace;
-        self.pad_zero(dst, cap);
+        let in_key = self.pad && cap > SHORT_STRING && self.is_key_string(dst);
+        self.pad_zero(dst, if in_key { SHORT_STRING } else { cap });
         let (id, name) = match space {
             AddrSpace::User => (helper::PROBE_READ_USER_STR, "probe_read_user_str"),
             AddrSpace::Kernel | AddrSpace::Bpf => {
@@ -556,7 +558,10 @@ impl<'a> Fx<'_, 'a> {
             AddrSpace::None => (helper::PROBE_READ_STR, "probe_read_str"),
         };
         let to = self.pointer(dst);
-        let n = self.b.call(id, &[to, len, from], Ty::Scalar);
+        let mut n = self.b.call(id, &[to, len, from], Ty::Scalar);
+        if in_key {
+            n = self.long_key_string(n, dst, cap, (id, [to, len, from]));
+        }
         if !self.pad {
             // A failed read writes nothing, or zeros only: make sure that it is empty.
             let (bad, next) = (self.b.new_block(), self.b.new_block());
@@ -571,6 +576,29 @@ impl<'a> Fx<'_, 'a> {
             self.check_code(n, crate::object::SiteKind::Read, name);
         }
         n
+    }
+
+    /// Reads a key's string again, cleared whole, if it turns out to be long: `n` bytes were read
+    /// by this call. It may have become short again: what is there decides where the key goes.
+    fn long_key_string(
+        &mut self,
+        n: Value,
+        dst: Addr,
+        cap: u32,
+        (id, args): (helper::HelperId, [Value; 3]),
+    ) -> Value {
+        let (long, join) = (self.b.new_block(), self.b.new_block());
+        let result = self.b.block_param(join, Ty::Scalar);
+        let short = self.b.iconst(i64::from(SHORT_STRING));
+        let w = crate::ir::Width::W64;
+        let (again, done) = ((long, &[][..]), (join, &[n][..]));
+        self.b.br_w(Cond::Sgt, w, n, short, again, done, true);
+        self.b.switch_to(long);
+        self.zero(dst, cap);
+        let n = self.b.call(id, &args, Ty::Scalar);
+        self.b.jump(join, &[n]);
+        self.b.switch_to(join);
+        result
     }
 
     /// Counts a string that was read into `cap` bytes from `from`, `n` of them with its NUL, if

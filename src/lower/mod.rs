@@ -23,6 +23,7 @@ mod event;
 mod expr;
 mod filter;
 mod fx;
+mod keys;
 mod layout;
 mod loops;
 mod mapop;
@@ -47,6 +48,7 @@ use crate::sema::hir;
 use crate::types::{StackTy, Type};
 
 pub use fx::Fx;
+use keys::ShortKeys;
 use layout::Layouts;
 use maps::MapPlan;
 
@@ -212,6 +214,14 @@ impl<'a> Lower<'a> {
             });
             cx.plans.push(plan);
             cx.module.maps[i] = def;
+        }
+        for i in 0..cx.plans.len() {
+            let (map, def) = (MapId(i as u32), &cx.module.maps[i]);
+            let Some(key_size) = cx.plans[i].short_size(def, &program.types) else {
+                continue;
+            };
+            let id = cx.add_map(maps::short_keys_map(map, def, key_size));
+            cx.plans[i].short = Some(ShortKeys { id, key_size });
         }
         cx
     }

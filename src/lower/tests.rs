@@ -87,9 +87,19 @@ fn a_scalar_number_is_added_to_without_a_helper() {
 fn a_first_insertion_that_loses_the_race_adds_to_the_winner() {
     let (_, ir) = lower("BEGIN { @x[1]++ }");
     let entry = function(&ir, " entry ");
-    // Found at once, or found after somebody else inserted it.
-    assert_eq!(entry.matches("atomic.add.8").count(), 2, "{entry}");
-    assert_eq!(entry.matches("bpf_map_update_elem").count(), 1, "{entry}");
+    for once in ["bpf_map_lookup_elem", "atomic.add.8", "bpf_map_update_elem"] {
+        assert_eq!(entry.matches(once).count(), 1, "{entry}");
+    }
+    // A failed insertion goes back to where the key is looked up.
+    let (before, after) = entry.split_once("bpf_map_lookup_elem").unwrap();
+    let head = before.lines().rfind(|l| l.starts_with("block")).unwrap();
+    let (head, _) = head.split_once('(').unwrap();
+    let (_, inserted) = after.split_once("bpf_map_update_elem").unwrap();
+    let branch = inserted.lines().find(|l| l.contains("br slt"));
+    assert!(
+        branch.is_some_and(|l| l.contains(&format!("{head}("))),
+        "{entry}"
+    );
 }
 
 #[test]

@@ -167,6 +167,9 @@ pub enum MapRole {
     },
     /// One `u64`: boot-time nanoseconds at the start of the run, written by the loader.
     Start,
+    /// More entries of a `@map`: those whose keys, but for zeros at the end, fit into the keys of
+    /// this map. It has the same values. [`Object::short_keys`] finds it.
+    ShortKeys(MapId),
     /// Maps like this one, of any number of entries (5.10).
     Maps(MapId),
     /// The control groups that probes are limited to, by their folders; filled by the loader.
@@ -292,6 +295,13 @@ pub struct Loc {
 }
 
 impl Object {
+    /// The map that holds the short keys of `map`, if it has one.
+    pub fn short_keys(&self, map: MapId) -> Option<MapId> {
+        let of = |d: &MapDef| matches!(d.role, MapRole::ShortKeys(of) if of == map);
+        let at = self.maps.iter().position(of)?;
+        Some(MapId(at as u32))
+    }
+
     /// Whether anything it prints may hold addresses of a process by name.
     pub fn names_user_code(&self) -> bool {
         let in_map = |m: &MapDef| match &m.role {

@@ -85,6 +85,16 @@ pub trait MapAccess {
     fn zero(&self, map: MapId) -> Result<()>;
 }
 
+/// Which BPF map a key of `map` is in, and its bytes there; `short` is the map of short keys and
+/// their size.
+pub fn route(map: MapId, key: &[u8], short: Option<(MapId, usize)>) -> (MapId, &[u8]) {
+    match short {
+        // A string ends there, and zeros follow, unless it is longer.
+        Some((short, size)) if key.len() > size && key[size - 1] == 0 => (short, &key[..size]),
+        _ => (map, key),
+    }
+}
+
 /// What was tried when the kernel refuses to read an entry.
 const READING: &str = "cannot read a map";
 
@@ -101,6 +111,8 @@ pub struct KernelMaps {
     cpus: usize,
     /// Whether batch reads work, per map: false once the kernel has refused one.
     batch: Vec<AtomicBool>,
+    /// The map of its short keys, per map.
+    short: Vec<Option<MapId>>,
 }
 
 impl KernelMaps {
@@ -135,8 +147,10 @@ impl KernelMaps {
                 }
             });
         }
+        let ids = (0..maps.len() as u32).map(MapId);
         Ok(Self {
             batch: maps.iter().map(|_| AtomicBool::new(true)).collect(),
+            short: ids.map(|id| object.short_keys(id)).collect(),
             maps,
             cpus,
         })
@@ -145,6 +159,24 @@ impl KernelMaps {
     /// The kernel's map.
     pub fn get(&self, map: MapId) -> &Map {
         &self.maps[map.0 as usize]
+    }
+
+    fn short(&self, map: MapId) -> Option<(MapId, usize)> {
+        let id = self.short[map.0 as usize]?;
+        Some((id, self.get(id).key_size()))
+    }
+
+    /// Calls `f` with the entries of one BPF map.
+    fn for_each_of(&self, map: MapId, f: Visit<'_>) -> Result<()> {
+        let m = self.get(map);
+        let batch = &self.batch[map.0 as usize];
+        if batch.load(Ordering::Relaxed) {
+            if self.for_each_batch(m, f)? {
+                return Ok(());
+            }
+            batch.store(false, Ordering::Relaxed);
+        }
+        self.for_each_single(m, f)
     }
 
     /// Reads entries in batches; `false` if the kernel cannot do that for this map (nothing
@@ -315,18 +347,19 @@ impl MapAccess for KernelMaps {
     }
 
     fn for_each(&self, map: MapId, f: Visit<'_>) -> Result<()> {
-        let m = self.get(map);
-        let batch = &self.batch[map.0 as usize];
-        if batch.load(Ordering::Relaxed) {
-            if self.for_each_batch(m, f)? {
-                return Ok(());
-            }
-            batch.store(false, Ordering::Relaxed);
-        }
-        self.for_each_single(m, f)
+        self.for_each_of(map, f)?;
+        let Some((short, _)) = self.short(map) else {
+            return Ok(());
+        };
+        let mut key = vec![0; self.get(map).key_size()];
+        self.for_each_of(short, &mut |k, v| {
+            key[..k.len()].copy_from_slice(k);
+            f(&key, v)
+        })
     }
 
     fn lookup(&self, map: MapId, key: &[u8], value: &mut Vec<u8>) -> Result<bool> {
+        let (map, key) = route(map, key, self.short(map));
         let m = self.get(map);
         value.resize(m.entry_size(), 0);
         let found = m.lookup(key, value).context(READING)?;
@@ -337,10 +370,12 @@ impl MapAccess for KernelMaps {
     }
 
     fn update(&self, map: MapId, key: &[u8], value: &[u8]) -> Result<()> {
+        let (map, key) = route(map, key, self.short(map));
         self.get(map).update(key, value).context(WRITING)
     }
 
     fn delete(&self, map: MapId, key: &[u8]) -> Result<bool> {
+        let (map, key) = route(map, key, self.short(map));
         let m = self.get(map);
         if is_array(m.kind()) {
             m.update(key, &vec![0; m.entry_size()]).context(WRITING)?;
@@ -354,17 +389,22 @@ impl MapAccess for KernelMaps {
         if is_array(m.kind()) {
             return self.zero(map);
         }
-        for key in self.keys(m)? {
-            m.delete(&key).context(WRITING)?;
+        let short = self.short(map).map(|(id, _)| self.get(id));
+        for m in [m].into_iter().chain(short) {
+            for key in self.keys(m)? {
+                m.delete(&key).context(WRITING)?;
+            }
         }
         Ok(())
     }
 
     fn zero(&self, map: MapId) -> Result<()> {
-        let m = self.get(map);
-        let zero = vec![0; m.entry_size()];
-        for key in self.keys(m)? {
-            m.update(&key, &zero).context(WRITING)?;
+        let short = self.short(map).map(|(id, _)| self.get(id));
+        for m in [self.get(map)].into_iter().chain(short) {
+            let zero = vec![0; m.entry_size()];
+            for key in self.keys(m)? {
+                m.update(&key, &zero).context(WRITING)?;
+            }
         }
         Ok(())
     }
@@ -415,6 +455,38 @@ mod tests {
         maps.zero(MAP0).unwrap();
         assert!(collect(&maps).iter().all(|(_, v)| v == &[0; 16]));
         assert_eq!(collect(&maps).len(), 999);
+        maps.clear(MAP0).unwrap();
+        assert!(collect(&maps).is_empty());
+    }
+
+    #[test]
+    fn short_keys_are_entries_of_the_map_they_belong_to() {
+        if !kernel_usable("short_keys_are_entries_of_the_map_they_belong_to") {
+            return;
+        }
+        let mut short = map(MapKind::Hash, 4, 8, 10);
+        short.role = MapRole::ShortKeys(MAP0);
+        let maps = vec![map(MapKind::Hash, 12, 8, 10), short];
+        let maps = KernelMaps::create(&object(maps)).unwrap();
+        let (abc, abcd) = (b"abc\0\0\0\0\0\0\0\0\0", b"abcdefghij\0\0");
+        maps.update(MAP0, abc, &[1; 8]).unwrap();
+        maps.update(MAP0, abcd, &[2; 8]).unwrap();
+        let both = [(abc.to_vec(), vec![1; 8]), (abcd.to_vec(), vec![2; 8])];
+        assert_eq!(collect(&maps), both);
+        let mut one = Vec::new();
+        let all = |k: &[u8], _: &[u8]| -> Result<()> {
+            one.push(k.to_vec());
+            Ok(())
+        };
+        maps.for_each(MapId(1), &mut { all }).unwrap();
+        assert_eq!(one, [b"abc\0"]);
+        let mut value = Vec::new();
+        assert!(maps.lookup(MAP0, abc, &mut value).unwrap() && value == [1; 8]);
+        maps.zero(MAP0).unwrap();
+        assert!(collect(&maps).iter().all(|(_, v)| v == &[0; 8]));
+        assert!(maps.delete(MAP0, abc).unwrap() && !maps.delete(MAP0, abc).unwrap());
+        assert_eq!(collect(&maps).len(), 1);
+        maps.update(MAP0, abc, &[1; 8]).unwrap();
         maps.clear(MAP0).unwrap();
         assert!(collect(&maps).is_empty());
     }

@@ -175,6 +175,10 @@ fn agree(old: &Object, a: &MapDef, new: &Object, b: &MapDef) -> bool {
             };
             x.name == y.name && x.set_flag == y.set_flag && keys && values
         }
+        (MapRole::ShortKeys(MapId(x)), MapRole::ShortKeys(MapId(y))) => {
+            let (x, y) = (old.maps.get(*x as usize), new.maps.get(*y as usize));
+            x.zip(y).is_some_and(|(x, y)| agree(old, x, new, y))
+        }
         (MapRole::Stacks { limit: x }, MapRole::Stacks { limit: y }) => x == y,
         (MapRole::Start, MapRole::Start) => true,
         _ => false,

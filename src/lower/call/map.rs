@@ -4,7 +4,7 @@ use crate::codegen::helper;
 use crate::ir::builder::Builder;
 use crate::ir::inst::Ty;
 use crate::ir::{FuncKind, Value};
-use crate::object::{EventKind, RECORD_HEADER};
+use crate::object::{EventKind, MapId, RECORD_HEADER};
 use crate::sema::hir::{Arg, Call};
 use crate::types::Type;
 
@@ -54,7 +54,19 @@ pub fn len<'a>(fx: &mut Fx<'_, 'a>, call: &'a Call, _: &Type) -> Value {
         let at = fx.memory(e);
         return fx.stack_len(ty, at);
     }
-    let id = fx.plan(map_arg(call, 0)).id;
+    let plan = fx.plan(map_arg(call, 0));
+    let n = count(fx, plan.id);
+    match plan.short {
+        Some(short) => {
+            let more = count(fx, short.id);
+            fx.b.add(n, more)
+        }
+        None => n,
+    }
+}
+
+/// The elements of a map, by walking it.
+fn count(fx: &mut Fx<'_, '_>, id: MapId) -> Value {
     let name = format!("visit_{}", fx.lw.module.funcs.len());
     let params = [Ty::Map, Ty::MapKey(id), Ty::MapVal(id), Ty::Frame];
     let mut b = Builder::new(name, FuncKind::EachBody, &params);
