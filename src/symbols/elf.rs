@@ -467,6 +467,16 @@ impl ElfFile {
             .is_some_and(|s| !self.raw_data(s).is_empty())
     }
 
+    /// Entries of a symbol table, symbols of all kinds.
+    pub fn symbol_count(&self, table: Table) -> usize {
+        let entry = match self.is_64 {
+            true => size_of::<elf::Sym64<Endianness>>(),
+            false => size_of::<elf::Sym32<Endianness>>(),
+        };
+        let section = self.symbol_section(table);
+        section.map_or(0, |s| self.raw_data(s).len() / entry)
+    }
+
     /// Calls `f` for every entry of a symbol table, in table order.
     pub fn for_each_symbol(&self, table: Table, f: impl FnMut(RawSymbol)) {
         let Some(section) = self.symbol_section(table) else {

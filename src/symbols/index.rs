@@ -110,6 +110,50 @@ struct Entry {
     local: bool,
 }
 
+/// Places in a table of strings, in ascending order.
+struct Hits {
+    places: Vec<u32>,
+    /// A bit for each [`BLOCK`] bytes of the table: whether a name that starts there may have a
+    /// place in it.
+    near: Vec<u64>,
+}
+
+/// Bytes of a table of strings that share a bit.
+const BLOCK: usize = 64;
+
+impl Hits {
+    fn new(table: usize) -> Self {
+        Self {
+            places: Vec::new(),
+            near: vec![0; table / BLOCK / 64 + 1],
+        }
+    }
+
+    /// Adds the place `at` of `strings`, behind all others; `None` if the table is too large.
+    fn add(&mut self, strings: &[u8], at: usize) -> Option<()> {
+        // Of a name with several places only what comes after the last one is new.
+        let last = self.places.last().map_or(0, |&last| last as usize);
+        let from = last.max(at.saturating_sub(MAX_NAME));
+        let start = memchr::memrchr(0, &strings[from..at]).map_or(from, |nul| from + nul + 1);
+        self.places.push(u32::try_from(at).ok()?);
+        for block in start / BLOCK..=at / BLOCK {
+            self.near[block / 64] |= 1 << (block % 64);
+        }
+        Some(())
+    }
+
+    fn is_near(&self, name: u32) -> bool {
+        let block = name as usize / BLOCK;
+        let word = self.near.get(block / 64);
+        word.is_some_and(|word| word >> (block % 64) & 1 == 1)
+    }
+
+    fn next_after(&self, name: u32) -> Option<u32> {
+        let at = self.places.partition_point(|&hit| hit < name);
+        self.places.get(at).copied()
+    }
+}
+
 /// Functions by address.
 struct Ranges {
     /// All entries, by address; of an address, the one that knows its extent first.
@@ -179,6 +223,11 @@ impl SymbolIndex {
         let at = spans.partition_point(|s| s.0 <= vaddr).checked_sub(1)?;
         let (_, end, first) = spans[at];
         (vaddr < end).then(|| self.preferred(self.aliases(first)))
+    }
+
+    /// Makes now what the lookup of many names by [`by_name`](Self::by_name) needs.
+    pub fn prepare_names(&self) {
+        self.hashes();
     }
 
     /// The functions called exactly `name` (mangled; with or without its version), one per
@@ -309,6 +358,7 @@ impl SymbolIndex {
         // Of the sections of a debug file only headers are left; the code is in the program.
         let code: Vec<bool> = elf.sections().iter().map(|s| s.is_code()).collect();
         let entries = &mut self.entries;
+        entries.reserve(elf.symbol_count(table));
         elf.for_each_symbol(table, |s| {
             if let Some(kind) = classify(&s, &code, strings) {
                 entries.push(Entry {
@@ -369,7 +419,11 @@ impl SymbolIndex {
         };
         let near = |e: &Entry| {
             let hits = &hits[usize::from(e.source)];
-            let hit = *hits.get(hits.partition_point(|&hit| hit < e.name))?;
+            // Most names are ruled out by one bit.
+            if !hits.is_near(e.name) {
+                return None;
+            }
+            let hit = hits.next_after(e.name)?;
             let ahead = (hit - e.name) as usize;
             if ahead >= MAX_NAME {
                 return None;
@@ -385,17 +439,17 @@ impl SymbolIndex {
     }
 
     /// Where `literal` is in each table of strings; `None` if that is often.
-    fn hits(&self, literal: &Finder<'_>) -> Option<Vec<Vec<u32>>> {
+    fn hits(&self, literal: &Finder<'_>) -> Option<Vec<Hits>> {
         let mut left = self.entries.len() / 8;
         let mut all = Vec::with_capacity(self.sources.len());
         for source in &self.sources {
             let strings = &source.elf.bytes()[source.strings.clone()];
-            let mut hits = Vec::new();
+            let mut hits = Hits::new(strings.len());
             let mut from = 0;
             // Names share their ends: occurrences that overlap count each.
             while let Some(at) = literal.find(&strings[from..]) {
                 left = left.checked_sub(1)?;
-                hits.push(u32::try_from(from + at).ok()?);
+                hits.add(strings, from + at)?;
                 from += at + 1;
             }
             all.push(hits);

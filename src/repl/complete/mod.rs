@@ -178,6 +178,8 @@ impl Candidates {
             return Some(Arc::clone(list));
         }
         let index = self.indexes.open(&path, &DebugDirs::system()).ok()?;
+        // What is typed will be looked up when it is attached.
+        index.prepare_names();
         let mut list: Vec<Function> = index
             .functions()
             .map(|s| match demangle::demangle(&s.name, Form::Qualified) {
