@@ -77,8 +77,8 @@ class Row:
 class Harness:
     """The tracers that are compared and what was measured of them."""
 
-    def __init__(self, tracers, runs, quick):
-        self.tracers, self.runs, self.quick = tracers, runs, quick
+    def __init__(self, tracers, runs, quick, only=''):
+        self.tracers, self.runs, self.quick, self.only = tracers, runs, quick, only
         self.versions = {name: version(command) for name, command in tracers.items()}
         self.rows = []
         self.section = ''
@@ -168,7 +168,7 @@ def whole(command, program, env=None):
     return (seconds,)
 
 
-def ctrl_c(command, program):
+def ctrl_c(command, program, limit=LIMIT):
     """Seconds from start until attached, and from SIGINT to the exit."""
     # Attached last, and heard at once: all the others are attached then.
     program += ' interval:ms:1 { printf("up\\n"); }'
@@ -179,7 +179,7 @@ def ctrl_c(command, program):
             p = subprocess.Popen(command + ['-B', 'line', '-e', program], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=err, bufsize=0)
             text = b''
             while b'up\n' not in text:
-                if not select.select([p.stdout], [], [], LIMIT)[0]:
+                if not select.select([p.stdout], [], [], limit)[0]:
                     raise Failed('not attached in time')
                 more = p.stdout.read(65536)
                 if not more:
@@ -190,7 +190,7 @@ def ctrl_c(command, program):
             time.sleep(0.1)
             t1 = time.monotonic()
             p.send_signal(signal.SIGINT)
-            while select.select([p.stdout], [], [], LIMIT)[0] and p.stdout.read(65536):
+            while select.select([p.stdout], [], [], limit)[0] and p.stdout.read(65536):
                 pass
             p.wait()
             return attached, time.monotonic() - t1

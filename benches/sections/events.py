@@ -5,6 +5,7 @@ type, measured in the same run, is subtracted. Instructions are those of the pro
 kernel verified it, its subprograms included: what it has, not what runs.
 """
 import os
+import re
 
 import harness
 from harness import IDEAL, Failed, Live, ProgInfo
@@ -98,6 +99,8 @@ def run(h):
             empty[event[1]] = {n: min(r[0] for r in rows) for n, rows in seen.items()}
             h.row(event[0], 'ns', {n: [r[0] for r in rows] for n, rows in seen.items()})
         for event in EVENTS:
+            if not re.search(h.only, event[0]):
+                continue
             base = empty['sys' if event[1] == 'sys' else 'int']
             seen = measure(event)
             net = {n: [max(r[0] - event[5] * base[n], 0.0) for r in rows] for n, rows in seen.items() if n in base}

@@ -102,7 +102,10 @@ const READING: &str = "cannot read a map";
 const WRITING: &str = "cannot write to a map";
 
 /// Entries that one batch read asks for at first.
-const BATCH: usize = 256;
+const BATCH: usize = 1024;
+
+/// A system call for many entries: [`Map::lookup_batch`] and the like.
+type Walk = fn(&Map, &mut Option<Vec<u8>>, &mut [u8], &mut [u8]) -> Result<(usize, bool)>;
 
 /// The maps of an object in the kernel.
 #[derive(Debug)]
@@ -182,6 +185,16 @@ impl KernelMaps {
     /// Reads entries in batches; `false` if the kernel cannot do that for this map (nothing
     /// was handed out then).
     fn for_each_batch(&self, m: &Map, f: Visit<'_>) -> Result<bool> {
+        let walk = Map::lookup_batch;
+        self.in_batches(m, walk, &mut |keys, values| {
+            let keys = keys.chunks_exact(m.key_size());
+            let mut entries = keys.zip(values.chunks_exact(m.entry_size()));
+            entries.try_for_each(|(k, v)| f(k, v))
+        })
+    }
+
+    /// Calls `f` with the keys and values of one batch after the other; `false` as above.
+    fn in_batches(&self, m: &Map, walk: Walk, f: Visit<'_>) -> Result<bool> {
         let (key, entry) = (m.key_size(), m.entry_size());
         let mut room = BATCH.min(m.max_entries() as usize).max(1);
         let mut keys = vec![0; room * key];
@@ -189,12 +202,9 @@ impl KernelMaps {
         let mut cursor = None;
         loop {
             let before = cursor.clone();
-            match m.lookup_batch(&mut cursor, &mut keys, &mut values) {
+            match walk(m, &mut cursor, &mut keys, &mut values) {
                 Ok((n, more)) => {
-                    let values = values.chunks_exact(entry);
-                    for (k, v) in keys.chunks_exact(key).zip(values).take(n) {
-                        f(k, v)?;
-                    }
+                    f(&keys[..n * key], &values[..n * entry])?;
                     if !more {
                         return Ok(true);
                     }
@@ -391,6 +401,9 @@ impl MapAccess for KernelMaps {
         }
         let short = self.short(map).map(|(id, _)| self.get(id));
         for m in [m].into_iter().chain(short) {
+            if self.in_batches(m, Map::take_batch, &mut |_, _| Ok(()))? {
+                continue;
+            }
             for key in self.keys(m)? {
                 m.delete(&key).context(WRITING)?;
             }
@@ -401,10 +414,16 @@ impl MapAccess for KernelMaps {
     fn zero(&self, map: MapId) -> Result<()> {
         let short = self.short(map).map(|(id, _)| self.get(id));
         for m in [self.get(map)].into_iter().chain(short) {
-            let zero = vec![0; m.entry_size()];
-            for key in self.keys(m)? {
-                m.update(&key, &zero).context(WRITING)?;
+            let mut keys = Vec::new();
+            let collect: Visit<'_> = &mut |k, _| {
+                keys.extend_from_slice(k);
+                Ok(())
+            };
+            if !self.in_batches(m, Map::lookup_batch, collect)? {
+                keys = self.keys(m)?.concat();
             }
+            let values = vec![0; keys.len() / m.key_size().max(1) * m.entry_size()];
+            m.update_batch(&keys, &values).context(WRITING)?;
         }
         Ok(())
     }

@@ -32,10 +32,11 @@ fn find<'a>(fx: &mut Fx<'_, 'a>, call: &'a Call) -> Value {
     let hay_room = (hay_cap + needle_cap).next_multiple_of(8);
     let both = fx.scratch_temp(needle_room + hay_room);
     let hay_at = both.plus(needle_room);
-    fx.padded(|fx| {
-        fx.store_expr(needle, both);
-        fx.store_expr(hay, hay_at);
-    });
+    // Nothing looks behind the end of either.
+    let pad = std::mem::replace(&mut fx.pad, false);
+    fx.store_expr(needle, both);
+    fx.store_expr(hay, hay_at);
+    fx.pad = pad;
     fx.zero_tail(both, needle_cap, needle_room);
     fx.zero_tail(hay_at, hay_cap, hay_room);
 

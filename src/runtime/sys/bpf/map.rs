@@ -48,6 +48,18 @@ pub struct MapTypes<'a> {
     pub value: u32,
 }
 
+/// A function of libbpf that goes through a map in batches: descriptor, cursor, next cursor, keys,
+/// values, their number, options.
+type Batch = unsafe extern "C" fn(
+    i32,
+    *mut libc::c_void,
+    *mut libc::c_void,
+    *mut libc::c_void,
+    *mut libc::c_void,
+    *mut u32,
+    *const lib::bpf_map_batch_opts,
+) -> i32;
+
 impl Map {
     /// Creates a map of `max_entries` (the definition's own number is not looked at).
     pub fn create(def: &MapDef, max_entries: u32, types: Option<MapTypes<'_>>) -> Result<Map> {
@@ -221,6 +233,40 @@ impl Map {
         keys: &mut [u8],
         values: &mut [u8],
     ) -> Result<(usize, bool)> {
+        self.batch(
+            lib::bpf_map_lookup_batch,
+            "BPF_MAP_LOOKUP_BATCH",
+            cursor,
+            keys,
+            values,
+        )
+    }
+
+    /// As [`lookup_batch`](Self::lookup_batch), but the entries go (hashes only).
+    pub fn take_batch(
+        &self,
+        cursor: &mut Option<Vec<u8>>,
+        keys: &mut [u8],
+        values: &mut [u8],
+    ) -> Result<(usize, bool)> {
+        let command = "BPF_MAP_LOOKUP_AND_DELETE_BATCH";
+        self.batch(
+            lib::bpf_map_lookup_and_delete_batch,
+            command,
+            cursor,
+            keys,
+            values,
+        )
+    }
+
+    fn batch(
+        &self,
+        function: Batch,
+        command: &'static str,
+        cursor: &mut Option<Vec<u8>>,
+        keys: &mut [u8],
+        values: &mut [u8],
+    ) -> Result<(usize, bool)> {
         if self.key_size == 0 || self.entry_size == 0 {
             return Err(Error::from_errno(libc::EINVAL));
         }
@@ -231,8 +277,8 @@ impl Map {
         let from = cursor.as_mut().map_or(ptr::null_mut(), |c| c.as_mut_ptr());
         // SAFETY: keys and values have room for `count` entries; the cursors are as long as the
         // kernel's.
-        let r = call("BPF_MAP_LOOKUP_BATCH", || unsafe {
-            i64::from(lib::bpf_map_lookup_batch(
+        let r = call(command, || unsafe {
+            i64::from(function(
                 self.fd.as_raw_fd(),
                 from.cast(),
                 out.as_mut_ptr().cast(),
