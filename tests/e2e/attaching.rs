@@ -1,10 +1,11 @@
 //! Many functions at once: all of a library, by one link and by many, and an interrupt halfway.
 
 use std::io::{BufRead as _, BufReader};
+use std::os::unix::process::CommandExt as _;
 use std::process::{Command, Stdio};
 
 use crate::kernel;
-use crate::support::{PATIENCE, RTRACE, fixture, rtrace, value};
+use crate::support::{Live, PATIENCE, RTRACE, fixture, rtrace, run, value};
 
 /// A library of 200 functions and a helper, and the program that calls them.
 fn many() -> Option<(String, String)> {
@@ -99,4 +100,76 @@ fn an_interrupt_while_attaching_ends_the_run_and_leaves_nothing() {
     let attached = rest.iter().filter(|l| attaching(l)).count();
     assert!(attached <= 96, "{attached} after the interrupt");
     assert!(!rest.iter().any(|l| l.starts_with("Attached ")), "{rest:?}");
+}
+
+#[test]
+fn twenty_thousand_functions_in_one_go() {
+    if !kernel::usable("twenty thousand functions") {
+        return;
+    }
+    if !rtrace(&["--info"]).out.contains("uprobe_multi: yes") {
+        eprintln!("skipped: twenty thousand functions: one link for all takes Linux 6.6");
+        return;
+    }
+    let (Some(library), Some(program)) = (
+        fixture("swarm.c", "libswarm.so", &["-DLIBRARY", "-shared", "-fPIC"]),
+        fixture("swarm.c", "swarm", &["-ldl"]),
+    ) else {
+        return;
+    };
+    let script = format!("uprobe:{library}:f_* {{ @all = count(); @[func] = count(); }}");
+    let mut command = Command::new(RTRACE);
+    command
+        .args(["-e", &script, "-c", &format!("{program} {library}")])
+        .env("BPFTRACE_MAX_PROBES", "20000");
+    let run = run(command);
+    assert!(run.err.contains("Attached 20000 probes"), "{}", run.err);
+    let out = run.ok();
+    let called = (0..20000).filter(|n| n % 7 == 0);
+    let calls = called.clone().map(|n| n % 3 + 1);
+    assert_eq!(value(&out, "@all"), calls.sum::<usize>().to_string());
+    for n in called.clone() {
+        assert_eq!(value(&out, &format!("@[f_{n}]")), (n % 3 + 1).to_string());
+    }
+    // And nobody else was.
+    assert_eq!(out.matches("@[f_").count(), called.count());
+}
+
+#[test]
+fn more_than_may_be_opened_is_refused_before_anything_is_attached() {
+    if !kernel::usable("more probes than open files") {
+        return;
+    }
+    let flags = &["-DLIBRARY", "-DMORE", "-shared", "-fPIC", "-O1"];
+    let Some(library) = fixture("many.c", "libtoomany.so", flags) else {
+        return;
+    };
+    let script = format!("uprobe:{library}:more_* {{ @ = count(); }}");
+    let mut command = Command::new(RTRACE);
+    command
+        .args(["-v", "--no-feature", "uprobe_multi", "-e", &script])
+        .env("BPFTRACE_MAX_PROBES", "100000");
+    // SAFETY: two system calls between fork and exec.
+    unsafe {
+        command.pre_exec(|| {
+            let few = libc::rlimit {
+                rlim_cur: 1000,
+                rlim_max: 1000,
+            };
+            libc::setrlimit(libc::RLIMIT_NOFILE, &few);
+            // Or root may raise it again.
+            const CAP_SYS_RESOURCE: libc::c_ulong = 24;
+            libc::prctl(libc::PR_CAPBSET_DROP, CAP_SYS_RESOURCE, 0, 0, 0);
+            Ok(())
+        });
+    }
+    let run = Live::start(command).end();
+    assert_ne!(run.code, Some(0));
+    assert!(
+        run.err.contains("4000 probes that each need 2 open files"),
+        "{}",
+        run.err
+    );
+    assert!(run.err.contains("(1000)") && run.err.contains("ulimit -Hn"));
+    assert!(!run.err.contains("Attaching '"), "{}", run.err);
 }

@@ -13,7 +13,7 @@ if [ -z "${SMOKE_INSIDE:-}" ]; then
   failed=0
   for kernel in ${KERNELS:-6.1 6.12}; do
     echo "== kernel $kernel"
-    tests/vm/run --kernel "$kernel" --timeout 300 --env SMOKE_INSIDE=1 --env KERNEL="$kernel" -- "$PWD/tests/vm/smoke.sh" "$rtrace" || failed=$((failed + $?))
+    tests/vm/run --kernel "$kernel" --timeout 1200 --env SMOKE_INSIDE=1 --env KERNEL="$kernel" -- "$PWD/tests/vm/smoke.sh" "$rtrace" || failed=$((failed + $?))
   done
   exit "$failed"
 fi
@@ -23,7 +23,7 @@ fi
 failed=0
 expect() {
   local want=$1 program=$2 out rc=0
-  out=$(timeout 40 "$rtrace" -c "${3:-/bin/cat /etc/passwd /etc/group}" -e "$program" 2>&1) || rc=$?
+  out=$(timeout 100 "$rtrace" ${OPTIONS:-} -c "${3:-/bin/cat /etc/passwd /etc/group}" -e "$program" 2>&1) || rc=$?
   if grep -Eq -- "$want" <<<"$out" && [ $rc = 0 ]; then
     echo "ok   $program"
   else
@@ -62,7 +62,37 @@ expect '^@: [1-9]' 'fexit:vfs_read { @ = sum(retval >= 0 ? retval : 0) }'
 expect '^exec /bin/true' 'kprobe:__x64_sys_execve { @name[tid] = str(uptr(((struct pt_regs *)arg0).di)) } kretprobe:__x64_sys_execve /has_key(@name, tid)/ { printf("exec %s\n", @name[tid]); delete(@name, tid) }' '/bin/sh -c "/bin/true; /bin/true"'
 tcp='/usr/bin/env python3 tests/tools/workload /tmp tcp'
 expect '^@\[[0-9]+\]: [1-9]' 'kprobe:__kfree_skb,kprobe:kfree_skb*,kprobe:sk_skb_reason_drop* { @[pid] = count() }' "$tcp"
+# As a table that is printed afresh, several times.
+expect '^@\[[0-9]+\]: [1-9]' 'kprobe:__kfree_skb,kprobe:kfree_skb*,kprobe:sk_skb_reason_drop* { @[pid] = count() } interval:ms:200 { print(@); clear(@) }' "$tcp"
 expect '^@\[SKB_DROP_REASON_NO_SOCKET\]: [1-9]' 'tracepoint:skb:kfree_skb { @[args.reason] = count() }' "$tcp"
+
+# In the middle of a function, by address, in a module, and where nothing can be.
+expect '^@: [1-9]' 'kprobe:vfs_read+4 { @ = count() }'
+address=$(awk '$3 == "vfs_read" { print "0x" $1 }' /proc/kallsyms)
+OPTIONS=--unsafe expect '^@: [1-9]' "kprobe:$address { @ = count() }"
+expect '^@\[ovl_.*\]: [1-9]' 'kprobe:overlay:ovl_* { @[func] = count() }'
+BPFTRACE_MISSING_PROBES=warn expect 'notrace.*attaching to it will likely' 'kprobe:no_such_function { } interval:ms:10 { exit() }'
+expect '^@\[vfs_read\]: 0$' 'kprobe:vfs_read /comm == "cat"/ { @[func]++ } kretprobe:vfs_read /comm == "cat"/ { @[func]-- }'
+
+# All functions of some kind in one go, and Ctrl-C when only some are attached.
+expect '^@: [1-9]' 'kprobe:v*,kprobe:d* { @ = count() }'
+if tests/vm/interrupt "$rtrace" 's*'; then echo "ok   Ctrl-C while attaching"; else failed=$((failed + 1)); fi
+
+# An iterator that stays, to be read by anybody.
+rm -f /sys/fs/bpf/smoke
+"$rtrace" -e 'iter:task:smoke { printf("pinned %s %d\n", ctx.task.comm, ctx.task.pid) }' > /tmp/pin 2>&1 || true
+if grep -q 'Program pinned to /sys/fs/bpf/smoke' /tmp/pin && grep -q '^pinned kthreadd 2$' /sys/fs/bpf/smoke; then
+  echo "ok   iter:task:smoke"
+else
+  failed=$((failed + 1)); echo "FAIL iter:task:smoke"; cat /tmp/pin
+fi
+
+# What this kernel can do, as it is told.
+"$rtrace" doctor > /tmp/doctor
+for feature in kprobe uprobe fentry iter tp_btf; do
+  grep -Eq "^yes +$feature " /tmp/doctor || { failed=$((failed + 1)); echo "FAIL doctor: $feature"; }
+done
+grep -E '^(yes|no|unknown) +(kprobe_multi|kprobe_session|uprobe_multi|uprobe_session) ' /tmp/doctor || true
 
 # A BPF program that another one traces: each call of it counts at its entry and its exit.
 "$rtrace" -q -e 'tracepoint:syscalls:sys_enter_getppid { @ = count() }' > /tmp/traced 2>&1 &

@@ -9,7 +9,7 @@ use std::io::{IsTerminal as _, Write as _};
 use std::time::{Duration, Instant};
 
 use super::{Session, Stop, is_on_demand};
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::object::{Attach, MissingProbes, Object};
 use crate::runtime::attach::Failure;
 use crate::runtime::load::Plan;
@@ -39,7 +39,10 @@ impl Session {
         let object = self.loaded.object.clone();
         let single = |i: &usize| self.plan(*i) == Plan::Single;
         let singles = (0..object.attach.len()).filter(single).count();
-        process::allow_descriptors(singles * DESCRIPTORS);
+        // Before anything is attached: what is attached in vain takes the kernel long to detach,
+        // and nobody else can trace meanwhile.
+        process::allow_descriptors(singles * DESCRIPTORS)
+            .map_err(|limit| too_many(singles, limit))?;
         let mut progress = Progress::new(object.attach.len(), self.options.quiet);
         let mut attached = 0;
         for group in self.groups(&object) {
@@ -229,6 +232,16 @@ pub(super) fn order(object: &Object) -> impl Iterator<Item = usize> {
         .copied()
         .collect();
     patterns.into_iter().chain(events)
+}
+
+fn too_many(probes: usize, limit: u64) -> Error {
+    let text = format!(
+        "{probes} probes that each need {DESCRIPTORS} open files are more than this process may \
+         open ({limit}). Probe fewer functions, or raise the limit: ulimit -Hn {}. (One link for \
+         all takes Linux 6.6 for user functions, 5.18 with CONFIG_FPROBE for the kernel's.)",
+        (probes * DESCRIPTORS + 512).next_multiple_of(1000)
+    );
+    Error::new(ErrorKind::Unsupported, text)
 }
 
 fn missing(name: &str, e: &Error) -> Error {

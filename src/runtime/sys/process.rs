@@ -23,9 +23,11 @@ pub fn effective_user() -> u32 {
     unsafe { libc::geteuid() }
 }
 
-/// Raises the number of files that this process may open to what `more` files need, as far as it
-/// may. What it may not shows when the files are opened.
-pub fn allow_descriptors(more: usize) {
+/// Raises the number of files that this process may open to what `more` files need.
+///
+/// # Errors
+/// It may not, and how many it may open.
+pub fn allow_descriptors(more: usize) -> std::result::Result<(), u64> {
     /// What a process has anyway, or opens besides.
     const OTHERS: u64 = 256;
     let mut limit = libc::rlimit {
@@ -34,11 +36,11 @@ pub fn allow_descriptors(more: usize) {
     };
     // SAFETY: `limit` outlives the call.
     if unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &mut limit) } != 0 {
-        return;
+        return Ok(());
     }
     let wanted = more as u64 + OTHERS;
     if limit.rlim_cur >= wanted {
-        return;
+        return Ok(());
     }
     let highest = libc::rlimit {
         rlim_cur: wanted,
@@ -49,11 +51,15 @@ pub fn allow_descriptors(more: usize) {
         rlim_cur: wanted.min(limit.rlim_max),
         rlim_max: limit.rlim_max,
     };
-    // SAFETY: both outlive the calls.
-    unsafe {
-        if libc::setrlimit(libc::RLIMIT_NOFILE, &highest) != 0 {
-            let _ = libc::setrlimit(libc::RLIMIT_NOFILE, &up_to_hard);
-        }
+    // SAFETY: `highest` outlives the call.
+    if unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &highest) } == 0 {
+        return Ok(());
+    }
+    // SAFETY: `up_to_hard` outlives the call.
+    let raised = unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &up_to_hard) } == 0;
+    match raised && up_to_hard.rlim_cur == wanted {
+        true => Ok(()),
+        false => Err(limit.rlim_max),
     }
 }
 
