@@ -426,12 +426,17 @@ impl Lister<'_> {
         for TargetPath { shown, path } in self.paths.files(target) {
             match ElfFile::open(&path) {
                 Ok(elf) => {
-                    let names: BTreeSet<_> = usdt::matching(&elf, namespace, name)
-                        .into_iter()
-                        .map(|s| (s.provider, s.name))
-                        .collect();
-                    for (namespace, name) in names {
+                    // One name may be at several places: what is said of the first holds for all.
+                    let mut names = BTreeMap::new();
+                    for site in usdt::matching(&elf, namespace, name) {
+                        let name = (site.provider, site.name);
+                        names.entry(name).or_insert(site.arguments);
+                    }
+                    for ((namespace, name), arguments) in names {
                         line(out, format_args!("usdt:{shown}:{namespace}:{name}"));
+                        if self.verbose {
+                            usdt_arguments(&arguments, out);
+                        }
                     }
                 }
                 Err(e) => out.warnings.push(format!("{shown}: {e}")),
@@ -512,6 +517,20 @@ fn parameters(index: &SymbolIndex, addr: u64, units: &mut Vec<UnitTypes>, out: &
         // Listings of user probes put the star next to the type.
         let ty = render::type_name(unit, p.ty).replace(" *", "*");
         line(out, format_args!("    {ty} {}", p.name));
+    }
+}
+
+/// Appends the arguments of a static probe: notes tell widths, not names.
+fn usdt_arguments(arguments: &[Option<usdt::Argument>], out: &mut Listing) {
+    for (i, argument) in arguments.iter().enumerate() {
+        match argument.as_ref().map(|a| a.width) {
+            Some(w) if w.float => line(out, format_args!("    float{} arg{i}", 8 * w.bytes)),
+            Some(w) => {
+                let sign = if w.signed { "" } else { "u" };
+                line(out, format_args!("    {sign}int{} arg{i}", 8 * w.bytes));
+            }
+            None => line(out, format_args!("    ? arg{i}")),
+        }
     }
 }
 

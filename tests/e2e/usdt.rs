@@ -124,6 +124,11 @@ fn a_command_sees_that_somebody_looks_from_its_start() {
         out,
         format!("usdt:{path}:kiosk:always\nusdt:{path}:kiosk:sale\n")
     );
+    let out = rtrace(&["-lv", &format!("usdt:{path}:kiosk:sale")]).ok();
+    assert_eq!(
+        out,
+        format!("usdt:{path}:kiosk:sale\n    uint64 arg0\n    int32 arg1\n    uint64 arg2\n")
+    );
 }
 
 #[test]
