@@ -3,7 +3,7 @@
 use std::process::{Command, Stdio};
 
 use crate::kernel;
-use crate::support::{Live, fixture, rtrace, scratch, value};
+use crate::support::{Live, fixture, have, rtrace, scratch, value};
 
 /// A script that sums up what each sale says, and what the sales of a run sum up to.
 fn script(path: &str) -> String {
@@ -129,6 +129,39 @@ fn a_command_sees_that_somebody_looks_from_its_start() {
         out,
         format!("usdt:{path}:kiosk:sale\n    uint64 arg0\n    int32 arg1\n    uint64 arg2\n")
     );
+}
+
+#[test]
+fn a_process_with_files_and_numbers_of_its_own() {
+    const TEST: &str = "a process in namespaces of its own";
+    if !kernel::usable(TEST) || !have("unshare", TEST) {
+        return;
+    }
+    let Some(path) = fixture("kiosk.c", "kiosk-inside", &["-O2"]) else {
+        return;
+    };
+    let inside =
+        format!("mount -t tmpfs none /mnt && cp {path} /mnt/kiosk-there && exec /mnt/kiosk-there");
+    let mut command = Command::new("unshare");
+    command
+        .args(["--mount", "--pid", "--fork", "--mount-proc"])
+        .args(["sh", "-c", &inside])
+        .stdin(Stdio::piped());
+    let mut kiosk = Live::start(command);
+    kiosk.line("open");
+    let outer = kiosk.pid();
+    let children = std::fs::read_to_string(format!("/proc/{outer}/task/{outer}/children"));
+    let pid = children.unwrap().trim().to_owned();
+    // Nobody but the process has such a file.
+    let script = script("/mnt/kiosk-there");
+    let live = Live::attached(&["-v", "-p", &pid, "-e", &script]);
+    kiosk.say("11\n");
+    kiosk.line("seen 11 of 11");
+    let run = live.interrupt();
+    let both = format!("process {pid} is 1 in its own PID namespace");
+    assert!(run.err.contains(&both), "{}", run.err);
+    assert_sales(&run.ok(), &[11]);
+    kiosk.end().ok();
 }
 
 #[test]
