@@ -6,6 +6,7 @@ pub mod memory;
 pub mod output;
 pub mod process;
 pub mod search;
+mod seq_file;
 pub mod stack;
 pub mod string;
 pub mod tables;

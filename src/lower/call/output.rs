@@ -10,14 +10,14 @@ use crate::sema::hir::{Arg, Call, Expr, ExprKind};
 use crate::types::{AddrSpace, Type};
 
 use super::super::fx::Fx;
-use super::{expr, text, time_format};
+use super::{expr, seq_file, text, time_format};
 
 /// Most strings that `join()` prints.
 const JOIN_STRINGS: u32 = 16;
 /// Most bytes of each, terminator included.
 const JOIN_BYTES: u32 = 1024;
 
-fn format(call: &Call) -> &Format {
+pub(super) fn format(call: &Call) -> &Format {
     match call.args.first() {
         Some(Arg::Format(f)) => f,
         other => unreachable!("{}: {other:?} is no format", call.builtin.name),
@@ -45,6 +45,9 @@ fn to_stream<'a>(fx: &mut Fx<'_, 'a>, call: &'a Call, stream: Stream) {
 
 /// `printf`
 pub fn printf<'a>(fx: &mut Fx<'_, 'a>, call: &'a Call) {
+    if fx.is_pinned() {
+        return seq_file::printf(fx, call);
+    }
     to_stream(fx, call, Stream::Out);
 }
 
