@@ -100,6 +100,7 @@ fn conversion(s: &Spec, ty: &Type) -> Option<String> {
 
 fn refuse(fx: &mut Fx<'_, '_>, what: &str) {
     let loc = fx.b.loc();
-    let text = format!("printf() of a pinned iterator is done by the kernel, which cannot show {what}");
+    let text =
+        format!("printf() of a pinned iterator is done by the kernel, which cannot show {what}");
     fx.limit(loc, text);
 }
