@@ -261,7 +261,7 @@ impl<'o> Printer<'o> {
         let text = std::mem::take(&mut self.scratch);
         match self.options.format {
             Format::Json => self.json_message(kind, &text, None, loc),
-            _ => self.complain(|r, out| r.at(level, loc, &text, None, &[], out))?,
+            _ => self.complain(|r, out| r.said(level, loc, &text, out))?,
         }
         self.scratch = text;
         Ok(())

@@ -308,7 +308,7 @@ impl Checker<'_> {
             Type::Str(n) => (into_place(base), Type::int(true, 1), Some(n)),
             other => {
                 let text = format!(
-                    "The array index operator [] can only be used on arrays and pointers, found {}.",
+                    "The array index operator [] can only be used on arrays, pointers, and tuples, found {}.",
                     self.spell(&other)
                 );
                 return self.fail(Code::BadIndex, span, text);
@@ -352,11 +352,15 @@ impl Checker<'_> {
         self.load_at(p, elem, loc)
     }
 
-    /// Whether `index` is a variable that is used to count: one of a loop, or one that is only
-    /// ever set to non-negative literals. Its sign says nothing; the bounds are checked at run
+    /// Whether `index` is something that is used to count: the variable of a loop, or a variable
+    /// or map that is only ever set to non-negative literals. Its sign says nothing; the bounds are checked at run
     /// time.
     fn counts(&self, index: &Expr) -> bool {
-        matches!(index.kind, ExprKind::Local(id) if self.is_counter(id))
+        match index.kind {
+            ExprKind::Local(id) => self.is_counter(id),
+            ExprKind::MapGet { map, .. } => self.holds_literals(map),
+            _ => false,
+        }
     }
 
     /// `&$x`, `&@m`

@@ -113,15 +113,10 @@ impl Checker<'_> {
             _ => false,
         };
         if !ok {
-            let short = |t: &Type| match t {
-                Type::Str(0) => "string".to_owned(),
-                Type::Buf(0) => "buffer".to_owned(),
-                t => self.spell(t),
-            };
             let text = format!(
                 "Cannot cast from \"{}\" to \"{}\"",
-                short(&e.ty),
-                short(&ty)
+                self.spell_unsized(&e.ty),
+                self.spell_unsized(&ty)
             );
             return self.fail(Code::BadCast, span, text);
         }

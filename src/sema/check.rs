@@ -4,7 +4,7 @@
 //! maps only ever grow. When a round changes none of them its HIR and its diagnostics are the
 //! result, and those of earlier rounds are dropped. A round is linear in the script.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use super::SemaContext;
 use super::hir;
@@ -83,6 +83,8 @@ pub(crate) struct Checker<'a> {
     pub settings: super::config::Settings,
     /// Types of variables by unit and declaring statement.
     vars: HashMap<(u32, NodeId), value::Grown>,
+    /// Those that were set to anything but non-negative literals.
+    computed: HashSet<(u32, NodeId)>,
     pub(super) maps: Vec<MapState>,
     pub(super) map_index: HashMap<String, hir::MapRef>,
     time_formats: Vec<String>,
@@ -117,6 +119,7 @@ impl<'a> Checker<'a> {
             run: loaded.run,
             settings: loaded.settings,
             vars: HashMap::new(),
+            computed: HashSet::new(),
             maps: Vec::new(),
             map_index: HashMap::new(),
             time_formats: Vec::new(),
@@ -259,6 +262,15 @@ impl<'a> Checker<'a> {
         ty.display(&self.store).to_string()
     }
 
+    /// The same where a string or buffer may have no size of its own.
+    pub(super) fn spell_unsized(&self, ty: &Type) -> String {
+        match ty {
+            Type::Str(0) => "string".to_owned(),
+            Type::Buf(0) => "buffer".to_owned(),
+            ty => self.spell(ty),
+        }
+    }
+
     // Units.
 
     /// Starts a probe or function.
@@ -357,11 +369,13 @@ impl<'a> Checker<'a> {
         &mut self.unit.locals[id.0 as usize]
     }
 
-    /// Whether a variable belongs to a loop, or was only set to non-negative literals so far.
+    /// Whether a variable belongs to a loop, or was only set to non-negative literals and
+    /// stepped from there.
     pub(super) fn is_counter(&self, id: hir::LocalId) -> bool {
         let l = &self.unit.locals[id.0 as usize];
-        let learned = self.vars.get(&(self.unit.number, l.key));
-        l.origin == Origin::Loop || l.declared.is_none() && learned.is_some_and(|g| g.is_literal())
+        let key = (self.unit.number, l.key);
+        let known = self.vars.contains_key(&key) && !self.computed.contains(&key);
+        l.origin == Origin::Loop || l.declared.is_none() && known
     }
 
     /// The type of a variable so far.
@@ -390,6 +404,9 @@ impl<'a> Checker<'a> {
     /// Grows the type of a variable by a value; the old type if they do not fit.
     pub(super) fn grow_local(&mut self, id: hir::LocalId, e: &hir::Expr) -> Result<Type, Type> {
         let key = (self.unit.number, self.unit.locals[id.0 as usize].key);
+        if value::flexible(e).is_none() {
+            self.changed |= self.computed.insert(key);
+        }
         let new = match self.vars.get(&key) {
             None => value::Grown::of(e),
             Some(have) => match have.with(e, &self.store) {

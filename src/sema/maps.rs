@@ -318,6 +318,12 @@ impl Checker<'_> {
         }
     }
 
+    /// Whether a map is only ever set to non-negative literals.
+    pub(super) fn holds_literals(&self, id: MapRef) -> bool {
+        let grown = self.maps[id.0 as usize].grown.as_ref();
+        grown.is_some_and(value::Grown::is_literal)
+    }
+
     /// Reading `@m` or `@m[k]`.
     pub(super) fn map_get(&mut self, e: &ast::Expr) -> Expr {
         let loc = self.loc(e.span);

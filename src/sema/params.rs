@@ -152,7 +152,7 @@ impl Checker<'_> {
         match (default, given.as_deref()) {
             (OptionDefault::Bool(_), None | Some("true" | "1")) => value::boolean(true, loc),
             (OptionDefault::Bool(_), Some("false" | "0")) => value::boolean(false, loc),
-            (OptionDefault::Bool(_), _) => bad(self, "invalid boolean"),
+            (OptionDefault::Bool(_), _) => bad(self, "expects a boolean (e.g. 'true')"),
             (OptionDefault::Int(_), text) => match text.and_then(number) {
                 Some(n) => value::literal(n, loc),
                 None => bad(self, "invalid integer"),

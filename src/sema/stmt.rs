@@ -274,7 +274,7 @@ impl<'a> Checker<'a> {
                         {
                             let text = format!(
                                 "Function {name} is of type {}, cannot return void",
-                                self.spell(ty)
+                                self.spell_unsized(ty)
                             );
                             self.error(Code::BadReturn, s.whole(), text);
                         }
@@ -314,7 +314,7 @@ impl<'a> Checker<'a> {
                 if value::unify(&ret, &v, &self.store).is_none() {
                     let text = format!(
                         "Function {name} is of type {}, cannot return {}",
-                        self.spell(&ret),
+                        self.spell_unsized(&ret),
                         self.spell(&v.ty)
                     );
                     self.error(Code::BadReturn, whole, text);

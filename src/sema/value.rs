@@ -101,7 +101,7 @@ pub fn is_literal(e: &Expr) -> bool {
 }
 
 /// Whether `e` is a non-negative integer literal, which adapts to the sign of what it meets.
-fn flexible(e: &Expr) -> Option<u64> {
+pub(super) fn flexible(e: &Expr) -> Option<u64> {
     match (&e.kind, &e.ty) {
         (ExprKind::Int(bits), Type::Int(t)) if t.signed && *bits as i64 >= 0 => Some(*bits),
         _ => None,

@@ -52,6 +52,11 @@ impl Reporter<'_> {
         }
     }
 
+    /// Appends a message of the script itself, with its place alone.
+    pub fn said(&self, level: Level, loc: Loc, message: &[u8], out: &mut Vec<u8>) {
+        self.head(level, Some(loc), message, out);
+    }
+
     /// Appends a message about no place in particular.
     pub fn plain(&self, level: Level, message: &[u8], out: &mut Vec<u8>) {
         self.head(level, None, message, out);

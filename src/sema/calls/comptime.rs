@@ -60,7 +60,7 @@ fn getopt(call: &mut Call<'_, '_>) -> Option<Expr> {
                     return call.fail(
                         Code::LiteralRequired,
                         call.arg_span(1),
-                        "Second argument to getopt must be a string literal, integer literal, or a boolean literal.",
+                        "Second argument to 'getopt' must be a string literal, integer literal, or a boolean literal.",
                     );
                 }
             }
