@@ -322,10 +322,10 @@ fn one_mistake_one_message() {
             "begin { (a=1, a=2) }",
             "1:15-18 Named argument list already contains name: a",
         ),
-        ("begin { 0b11 }", "1:9-13 invalid integer suffix 'b11'"),
+        ("begin { 0b11 }", "1:10-13 invalid integer suffix 'b11'"),
         (
             "begin { \"\\q\" }",
-            "1:10-12 invalid escape character '\\q'",
+            "1:11-12 invalid escape character '\\q'",
         ),
         (
             "begin { } #define X 1",

@@ -30,8 +30,7 @@ fn script_messages_carry_their_place() {
     let (_, err) = build(Run::default()).run();
     assert_eq!(
         err,
-        "stdin:1:9-12: ERROR: bad 5\nbegin { errorf(1) }\n        ~~~\n\
-         stdin:1:9-12: WARNING: odd\nbegin { errorf(1) }\n        ~~~\n"
+        "stdin:1:9-12: ERROR: bad 5\nstdin:1:9-12: WARNING: odd\n"
     );
     assert_eq!(
         build(Run::json()).output(),
