@@ -294,6 +294,14 @@ impl<'o> Printer<'o> {
         let Some(site) = self.object.sites.get(at) else {
             return Err(Malformed.into());
         };
+        // Who asks for each failure (-k) gets each, and an assertion says something of its own.
+        let each = matches!(
+            site.kind,
+            SiteKind::Assert | SiteKind::MapLookup | SiteKind::Read
+        );
+        if !each && self.losses.floods(at) {
+            return Ok(());
+        }
         self.losses.reported(at);
         if !self.reports(site.kind) {
             return Ok(());

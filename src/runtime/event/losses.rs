@@ -15,6 +15,12 @@ use crate::runtime::output::value::{u32_at, u64_at};
 /// Time between two looks at the counters while the run goes on.
 const PAUSE: Duration = Duration::from_secs(1);
 
+/// How often a place may report that it fails before that becomes a flood.
+const EACH: u64 = 10;
+
+/// Time between two reports of a place that fails all the time.
+const REPORT_PAUSE: Duration = Duration::from_secs(1);
+
 /// What is known about failures.
 #[derive(Debug)]
 pub(super) struct Losses {
@@ -22,6 +28,8 @@ pub(super) struct Losses {
     counts: Vec<u64>,
     /// By site: how often it was reported.
     reported: Vec<u64>,
+    /// By site: when it may be reported again, once it was reported [`EACH`] times.
+    again: HashMap<usize, Instant>,
     /// By site: whether it counts lost events.
     loses: Vec<bool>,
     /// Lost events that were told.
@@ -40,11 +48,32 @@ impl Losses {
         Self {
             counts: vec![0; object.sites.len()],
             reported: vec![0; object.sites.len()],
+            again: HashMap::new(),
             loses: loses.collect(),
             told: 0,
             dropped: 0,
             skipped: Vec::new(),
             next_look: Instant::now() + PAUSE,
+        }
+    }
+
+    /// Whether one more report of this site would be part of a flood: it has had [`EACH`] and one
+    /// within the last second. What is not reported is in the last word on the run.
+    pub fn floods(&mut self, site: usize) -> bool {
+        if self.reported.get(site).is_none_or(|&n| n < EACH) {
+            return false;
+        }
+        let now = Instant::now();
+        match self.again.get_mut(&site) {
+            Some(again) if now < *again => true,
+            Some(again) => {
+                *again = now + REPORT_PAUSE;
+                false
+            }
+            None => {
+                self.again.insert(site, now + REPORT_PAUSE);
+                true
+            }
         }
     }
 

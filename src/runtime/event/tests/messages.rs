@@ -136,6 +136,19 @@ fn failing(sites: &[(SiteKind, u32, u64)]) -> Run {
 }
 
 #[test]
+fn a_place_that_always_fails_is_not_told_each_time() {
+    let mut r = failing(&[(SiteKind::MapFull, 1, 100)]);
+    for _ in 0..100 {
+        r.event(EventKind::RuntimeError, &words(&[-7]));
+    }
+    let (_, err) = r.run();
+    let told = err.matches("Map full").count();
+    assert!((10..50).contains(&told), "{err}");
+    let rest = format!("{} more updates dropped: the map is full", 100 - told);
+    assert!(err.contains(&rest), "{err}");
+}
+
+#[test]
 fn each_place_is_summed_up_once_in_the_order_of_the_script() {
     let sites = [
         (SiteKind::Stack, 2, 2),
