@@ -61,6 +61,11 @@ pub trait Observer {
         let _ = (stage, text);
     }
 
+    /// Whether it looks at the IR between passes.
+    fn sees_passes(&self) -> bool {
+        true
+    }
+
     /// Called with the name of a phase and the time it took.
     fn took(&mut self, phase: &'static str, time: std::time::Duration) {
         let _ = (phase, time);
@@ -71,7 +76,11 @@ pub trait Observer {
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Unobserved;
 
-impl Observer for Unobserved {}
+impl Observer for Unobserved {
+    fn sees_passes(&self) -> bool {
+        false
+    }
+}
 
 /// What a compilation gives.
 #[derive(Debug)]
@@ -147,10 +156,14 @@ pub fn compile(
     // What follows a jump in the script was lowered, too, and is no valid IR.
     pass::drop_unreachable(&mut lowered.module);
     verify(&lowered.module, "lower");
-    pass::optimise(&mut lowered.module, &options.passes, &mut |name, module| {
-        observer.stage(Stage::IrPass(name), &mut || module.to_string());
-        verify(module, name);
-    });
+    if cfg!(debug_assertions) || observer.sees_passes() {
+        pass::optimise(&mut lowered.module, &options.passes, &mut |name, module| {
+            observer.stage(Stage::IrPass(name), &mut || module.to_string());
+            verify(module, name);
+        });
+    } else {
+        pass::optimise_unseen(&mut lowered.module, &options.passes);
+    }
     clock.took("optimise", observer);
 
     let texts: Vec<_> = (0..sources.len())

@@ -348,6 +348,10 @@ impl Observer for Dumps {
         say(&text);
     }
 
+    fn sees_passes(&self) -> bool {
+        self.wants(Dump::Ir)
+    }
+
     fn took(&mut self, phase: &'static str, time: Duration) {
         self.times.push((phase, time));
     }

@@ -123,6 +123,24 @@ pub fn optimise(
     }
 }
 
+/// The same where nobody looks: one function after the other goes through all passes, while it is
+/// in the processor's caches.
+pub fn optimise_unseen(module: &mut Module, options: &Options) {
+    drop_unreachable(module);
+    if options.level == Level::O0 {
+        return;
+    }
+    let wanted = |pass: &&Pass| options.without.iter().all(|n| n != pass.name);
+    let passes: Vec<_> = PIPELINE.iter().filter(wanted).collect();
+    let mut funcs = std::mem::take(&mut module.funcs);
+    for f in &mut funcs {
+        for pass in &passes {
+            (pass.run)(module, f);
+        }
+    }
+    module.funcs = funcs;
+}
+
 /// Runs the pass called `name`; `false` if there is none.
 pub fn run_named(module: &mut Module, name: &str) -> bool {
     match PASSES.iter().find(|p| p.name == name) {

@@ -284,3 +284,19 @@ fn passes_can_be_left_out_and_watched() {
     };
     optimise(&mut m, &options, &mut |_, _| panic!("no passes at -O0"));
 }
+
+#[test]
+fn function_by_function_is_the_same_as_pass_by_pass() {
+    let text = "fn0 static \"f\" {\nblock0(v0: scalar):\n    v1 = const 3\n    v2 = add v0, v1\n    ret v2\n}\n\n\
+        fn1 entry \"g\" {\nblock0(v0: ctx):\n    v1 = const 1\n    v2 = add v1, v1\n    v3 = call fn0(v2)\n    ret v3\n}\n";
+    for without in [vec![], vec!["fold".to_owned()]] {
+        let options = Options {
+            level: Level::O2,
+            without,
+        };
+        let (mut watched, mut unseen) = (read(text).unwrap(), read(text).unwrap());
+        optimise(&mut watched, &options, &mut |_, _| ());
+        super::optimise_unseen(&mut unseen, &options);
+        assert_eq!(watched.to_string(), unseen.to_string());
+    }
+}
