@@ -13,14 +13,14 @@ use crate::run::{program, rtrace};
 use crate::safe::signal;
 
 /// A running program of breakpoints.c, which looks at itself.
-struct Target {
-    child: Child,
+pub struct Target {
+    pub child: Child,
     to: ChildStdin,
     from: BufReader<ChildStdout>,
 }
 
 impl Target {
-    fn start(path: &Path) -> Self {
+    pub fn start(path: &Path) -> Self {
         let mut child = Command::new(path)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
@@ -32,14 +32,23 @@ impl Target {
     }
 
     /// How many of its functions have a breakpoint.
-    fn breakpoints(&mut self) -> u32 {
-        self.to.write_all(b"?").unwrap();
+    pub fn breakpoints(&mut self) -> u32 {
+        self.ask(b"?")
+    }
+
+    /// Has it call all of its functions.
+    pub fn call(&mut self) {
+        self.ask(b"c");
+    }
+
+    fn ask(&mut self, byte: &[u8; 1]) -> u32 {
+        self.to.write_all(byte).unwrap();
         let mut answer = String::new();
         self.from.read_line(&mut answer).unwrap();
         answer.trim().parse().unwrap()
     }
 
-    fn end(mut self) {
+    pub fn end(mut self) {
         drop(self.to);
         assert!(self.child.wait().unwrap().success());
     }

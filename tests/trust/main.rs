@@ -13,6 +13,7 @@ mod injection;
 #[path = "../support/kernel.rs"]
 mod kernel;
 mod killed;
+mod losses;
 mod privilege;
 mod run;
 mod safe;
