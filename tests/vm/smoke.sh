@@ -13,7 +13,7 @@ if [ -z "${SMOKE_INSIDE:-}" ]; then
   failed=0
   for kernel in ${KERNELS:-6.1 6.12}; do
     echo "== kernel $kernel"
-    tests/vm/run --kernel "$kernel" --timeout 1200 --env SMOKE_INSIDE=1 --env KERNEL="$kernel" -- "$PWD/tests/vm/smoke.sh" "$rtrace" || failed=$((failed + $?))
+    tests/vm/run --kernel "$kernel" --timeout 1800 --env SMOKE_INSIDE=1 --env KERNEL="$kernel" -- "$PWD/tests/vm/smoke.sh" "$rtrace" || failed=$((failed + $?))
   done
   exit "$failed"
 fi
@@ -23,7 +23,7 @@ fi
 failed=0
 expect() {
   local want=$1 program=$2 out rc=0
-  out=$(timeout 100 "$rtrace" ${OPTIONS:-} -c "${3:-/bin/cat /etc/passwd /etc/group}" -e "$program" 2>&1) || rc=$?
+  out=$(timeout 300 "$rtrace" ${OPTIONS:-} -c "${3:-/bin/cat /etc/passwd /etc/group}" -e "$program" 2>&1) || rc=$?
   if grep -Eq -- "$want" <<<"$out" && [ $rc = 0 ]; then
     echo "ok   $program"
   else
