@@ -145,8 +145,9 @@ impl Selector<'_> {
             }
             (Root::Map(m), off) if off >= 0 => Arg::Const(Konst::MapAddr(m, off as u32)),
             (Root::Map(m), off) => Arg::RegOff(self.konst(Konst::MapAddr(m, 0)), off),
-            (Root::Value(base), 0) => Arg::Reg(self.vreg(base)),
-            (Root::Value(base), off) => Arg::RegOff(self.vreg(base), off),
+            // The base may be a constant that was found late.
+            (Root::Value(base), 0) => Arg::Reg(self.reg(base)),
+            (Root::Value(base), off) => Arg::RegOff(self.reg(base), off),
         }
     }
 
