@@ -260,7 +260,7 @@ pub trait TypeSource {
 
     /// Natural alignment in bytes; `None` where there is no size.
     fn align(&self, id: TypeId) -> Option<u64> {
-        align_at(self, id, 0)
+        align_at(self, id, 0, &mut 0)
     }
 
     /// A member by name, looked up through anonymous members too; the offset is from the start of
@@ -320,8 +320,18 @@ impl<T: TypeSource + ?Sized> TypeSource for std::sync::Arc<T> {
     delegate_type_source!(self => (**self));
 }
 
-fn align_at<S: TypeSource + ?Sized>(source: &S, id: TypeId, depth: u32) -> Option<u64> {
-    if depth > MAX_DEPTH {
+/// Types that one alignment may depend on: records that hold each other by value, which only
+/// damaged BTF says, would otherwise be looked at more often with each level.
+const MAX_LOOKS: u32 = 1 << 15;
+
+fn align_at<S: TypeSource + ?Sized>(
+    source: &S,
+    id: TypeId,
+    depth: u32,
+    looks: &mut u32,
+) -> Option<u64> {
+    *looks += 1;
+    if depth > MAX_DEPTH || *looks > MAX_LOOKS {
         return None;
     }
     if let Some(align) = source.declared_align(id) {
@@ -329,9 +339,9 @@ fn align_at<S: TypeSource + ?Sized>(source: &S, id: TypeId, depth: u32) -> Optio
     }
     match source.ctype(id) {
         CType::Typedef { target, .. } | CType::Qualified { target, .. } => {
-            align_at(source, target, depth + 1)
+            align_at(source, target, depth + 1, looks)
         }
-        CType::Array { element, .. } => align_at(source, element, depth + 1),
+        CType::Array { element, .. } => align_at(source, element, depth + 1, looks),
         CType::Int { size, .. } | CType::Float { size, .. } | CType::Enum { size, .. } => {
             Some(u64::from(size).clamp(1, 16))
         }
@@ -340,7 +350,7 @@ fn align_at<S: TypeSource + ?Sized>(source: &S, id: TypeId, depth: u32) -> Optio
         CType::Record { size, .. } => {
             let mut align = 1;
             for m in source.members(id) {
-                let natural = align_at(source, m.ty, depth + 1).unwrap_or(1);
+                let natural = align_at(source, m.ty, depth + 1, looks).unwrap_or(1);
                 // A member that is not naturally placed betrays a packed record.
                 if m.bits.is_none() && m.bit_offset % (natural * 8) != 0 {
                     return Some(1);
