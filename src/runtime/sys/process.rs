@@ -105,11 +105,16 @@ pub fn spawn_stopped(mut command: Command, user: Option<User>) -> Result<Child> 
             libc::setresuid(user.uid, user.uid, user.uid)
         }
     };
+    let tracer = std::process::id() as i32;
     // SAFETY: the closure makes system calls only, and setgroups, setresgid and setresuid of a
     // child with one thread take no lock; a forked child needs that.
     unsafe {
         command.pre_exec(move || {
             if become_user() == 0 && libc::ptrace(libc::PTRACE_TRACEME, 0, 0, 0) == 0 {
+                // Killed meanwhile, we left it to init, which would never let it run.
+                if libc::getppid() != tracer {
+                    libc::_exit(1);
+                }
                 return Ok(());
             }
             Err(std::io::Error::last_os_error())
