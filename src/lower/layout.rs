@@ -5,9 +5,21 @@ use std::collections::HashMap;
 use crate::object::{EnumTable, FieldLayout, Layout, MapId};
 use crate::types::{EnumId, StackTy, StructId, Type, TypeStore, size_of, tuple_offsets};
 
+/// Fields of structs that a program may print, all layouts together. The largest struct of the
+/// kernel has some thousands, those of its members included; structs of damaged BTF may hold each
+/// other many times over.
+const MAX_FIELDS: u32 = 1 << 18;
+
+/// Structs within structs; the kernel's have less than twenty levels.
+const MAX_NESTING: usize = 64;
+
 /// Builds layouts; keeps one table per enum and asks for a stack map per kind of stack.
 pub(super) struct Layouts<'a> {
     store: &'a TypeStore,
+    /// Structs whose layout is being made.
+    open: Vec<StructId>,
+    /// What is left of [`MAX_FIELDS`].
+    fields_left: u32,
     enums: HashMap<EnumId, u32>,
     /// Tables made so far.
     pub tables: Vec<EnumTable>,
@@ -17,6 +29,8 @@ impl<'a> Layouts<'a> {
     pub(super) fn new(store: &'a TypeStore) -> Self {
         Self {
             store,
+            open: Vec::new(),
+            fields_left: MAX_FIELDS,
             enums: HashMap::new(),
             tables: Vec::new(),
         }
@@ -98,8 +112,19 @@ impl<'a> Layouts<'a> {
     fn structure(&mut self, id: StructId, stacks: &mut dyn FnMut(StackTy) -> MapId) -> Layout {
         let def = self.store.struct_def(id);
         let mut fields = Vec::new();
-        for f in def.fields.as_deref().unwrap_or_default() {
-            // Structs that contain themselves exist only behind pointers, so this ends.
+        // A struct that contains itself other than behind a pointer is damaged: it has no fields.
+        let damaged = self.open.contains(&id) || self.open.len() >= MAX_NESTING;
+        self.open.push(id);
+        for f in def
+            .fields
+            .as_deref()
+            .filter(|_| !damaged)
+            .unwrap_or_default()
+        {
+            let Some(left) = self.fields_left.checked_sub(1) else {
+                break;
+            };
+            self.fields_left = left;
             let layout = match &f.ty {
                 Type::Array(elem, n) if is_char(elem) => Layout::Str(*n),
                 ty => self.of(ty, stacks),
@@ -111,6 +136,7 @@ impl<'a> Layouts<'a> {
                 layout,
             });
         }
+        self.open.pop();
         Layout::Struct {
             fields,
             size: def.size,
