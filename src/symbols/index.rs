@@ -31,6 +31,7 @@ use super::demangle::{self, Form};
 use super::disk_cache::{DiskCache, Key};
 use super::elf::{ElfFile, RawSymbol, Table, string_at};
 use super::glob::Glob;
+use super::hits::{Hits, MAX_NAME};
 use super::signatures::Signatures;
 use crate::error::Result;
 
@@ -40,8 +41,6 @@ const MAX_MINI_SYMTAB: usize = 256 << 20;
 const SCANS_BEFORE_HASH: usize = 3;
 /// So many names are demangled each time they are asked for; of more, all are kept.
 const FEW_NAMES: usize = 2000;
-/// Longest name that is found by what it contains, in bytes.
-const MAX_NAME: usize = 1 << 20;
 /// Smallest unpacked table that is kept on disk, in bytes.
 const WORTH_STORING: usize = 256 << 10;
 
@@ -108,50 +107,6 @@ struct Entry {
     source: u8,
     kind: SymbolKind,
     local: bool,
-}
-
-/// Places in a table of strings, in ascending order.
-struct Hits {
-    places: Vec<u32>,
-    /// A bit for each [`BLOCK`] bytes of the table: whether a name that starts there may have a
-    /// place in it.
-    near: Vec<u64>,
-}
-
-/// Bytes of a table of strings that share a bit.
-const BLOCK: usize = 64;
-
-impl Hits {
-    fn new(table: usize) -> Self {
-        Self {
-            places: Vec::new(),
-            near: vec![0; table / BLOCK / 64 + 1],
-        }
-    }
-
-    /// Adds the place `at` of `strings`, behind all others; `None` if the table is too large.
-    fn add(&mut self, strings: &[u8], at: usize) -> Option<()> {
-        // Of a name with several places only what comes after the last one is new.
-        let last = self.places.last().map_or(0, |&last| last as usize);
-        let from = last.max(at.saturating_sub(MAX_NAME));
-        let start = memchr::memrchr(0, &strings[from..at]).map_or(from, |nul| from + nul + 1);
-        self.places.push(u32::try_from(at).ok()?);
-        for block in start / BLOCK..=at / BLOCK {
-            self.near[block / 64] |= 1 << (block % 64);
-        }
-        Some(())
-    }
-
-    fn is_near(&self, name: u32) -> bool {
-        let block = name as usize / BLOCK;
-        let word = self.near.get(block / 64);
-        word.is_some_and(|word| word >> (block % 64) & 1 == 1)
-    }
-
-    fn next_after(&self, name: u32) -> Option<u32> {
-        let at = self.places.partition_point(|&hit| hit < name);
-        self.places.get(at).copied()
-    }
 }
 
 /// Functions by address.

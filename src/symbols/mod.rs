@@ -15,6 +15,7 @@ pub mod elf;
 pub(crate) mod fixture;
 pub mod glob;
 pub mod golang;
+mod hits;
 pub mod index;
 pub mod paths;
 pub mod perfmap;
