@@ -34,9 +34,8 @@ const PROGRAMS: u64 = 300;
 /// How a program fared.
 #[derive(Debug, PartialEq, Eq)]
 enum Outcome {
-    /// The same everywhere; or only optimised, if it is `true` that the kernel's verifier found
-    /// the program too complex without.
-    Same(bool),
+    /// The same everywhere.
+    Same,
     /// No program: does not type-check, or is beyond a limit.
     Refused(String),
     /// A defect of rtrace.
@@ -69,7 +68,6 @@ fn failed(kind: impl Into<String>, story: impl Into<String>) -> Outcome {
 fn check(script: &str, env: &Arc<HostEnv>, kernel: bool) -> Outcome {
     let mut all = Vec::new();
     let mut refused = None;
-    let mut complex = false;
     for level in [Level::O0, Level::O2] {
         let object = match engines::compile(script, level, env) {
             Verdict::Object(o) => Arc::new(*o),
@@ -97,8 +95,6 @@ fn check(script: &str, env: &Arc<HostEnv>, kernel: bool) -> Outcome {
             }
             match engines::run(&object, engine, env) {
                 Ok(shown) => all.push((level, engine, shown)),
-                // The verifier's patience is the kernel's; what is optimised must not need it.
-                Err(e) if level == Level::O0 && too_complex(&e) => complex = true,
                 Err(e) => {
                     let what: String = e.chars().take(16).collect();
                     return failed(format!("{engine:?} {level:?}: {what}"), e);
@@ -123,7 +119,7 @@ fn check(script: &str, env: &Arc<HostEnv>, kernel: bool) -> Outcome {
     }
     match refused {
         Some(text) => Outcome::Refused(text),
-        None => Outcome::Same(complex),
+        None => Outcome::Same,
     }
 }
 
@@ -134,11 +130,6 @@ fn side(shown: &engines::Shown) -> String {
         shown.code,
         shown.messages.join("\n")
     )
-}
-
-/// Whether the verifier gave up rather than found something wrong.
-fn too_complex(text: &str) -> bool {
-    text.contains("is too complex for the verifier")
 }
 
 /// Whether a diagnostic speaks of BPF's limits.
@@ -163,8 +154,6 @@ fn draft(seed: u64, at: u64) -> u64 {
 struct Tally {
     /// Same in every engine, optimised or not.
     same: u64,
-    /// Of these, too complex for the verifier when not optimised.
-    complex: u64,
     /// Drafts that were no programs, with the reason.
     refused: Vec<(u64, String)>,
     /// Seeds of defects, with their kinds.
@@ -177,10 +166,8 @@ fn draw(seed: u64, env: &Arc<HostEnv>, kernel: bool, tally: &Mutex<Tally>) {
         let seed = draft(seed, at);
         let program = grammar::program(seed);
         match check(&program.to_string(), env, kernel) {
-            Outcome::Same(complex) => {
-                let mut tally = tally.lock().unwrap();
-                tally.same += 1;
-                tally.complex += u64::from(complex);
+            Outcome::Same => {
+                tally.lock().unwrap().same += 1;
                 return;
             }
             Outcome::Refused(text) => tally.lock().unwrap().refused.push((seed, text)),
@@ -230,7 +217,7 @@ fn generated_programs_mean_the_same_everywhere() {
         tally.refused.iter().partition(|r| beyond_a_limit(&r.1));
     eprintln!(
         "{count} programs from seed {first}: {} the same {}, {} failed (drafts drawn anew: {} do \
-         not type-check, {} need more stack than BPF has; {} too complex for the verifier at -O0)",
+         not type-check, {} need more stack than BPF has)",
         tally.same,
         match kernel {
             true => "in the interpreter and in the kernel, at -O0 and -O2",
@@ -239,7 +226,6 @@ fn generated_programs_mean_the_same_everywhere() {
         tally.failed.len(),
         mistyped.len(),
         beyond.len(),
-        tally.complex,
     );
     if std::env::var_os("RTRACE_REFUSED").is_some() {
         for (seed, text) in &tally.refused {
